@@ -1,0 +1,3 @@
+"""A userspace WireGuard whose clients survive its restarts."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,1 @@
+"""Everything that touches the kernel: TUN, UDP, netlink, sockets, the event loop."""

@@ -1,0 +1,1 @@
+"""What outlives a process: send ceilings, highest received counters, timestamp marks."""

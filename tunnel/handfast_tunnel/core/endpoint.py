@@ -1,0 +1,42 @@
+"""Where a peer is: its address and port, and the local address it last reached."""
+
+from __future__ import annotations
+
+from ipaddress import IPv4Address, IPv6Address
+from typing import NamedTuple
+
+
+class Endpoint(NamedTuple):
+    """A UDP address of a peer.
+
+    `host` is numeric; an IPv4 address is a dotted quad, never v4-mapped. `scope` is the zone of a
+    link-local IPv6 address. `local` is the packed local address the peer's last packet came to and
+    `interface` its index: replies leave from there on a multi-homed host. Both are empty when unknown.
+    """
+
+    host: str
+    port: int
+    scope: int = 0
+    local: bytes = b""
+    interface: int = 0
+
+    @property
+    def is_ipv6(self) -> bool:
+        return ":" in self.host
+
+    @property
+    def address(self) -> tuple[str, int, int]:
+        """What names the peer: the endpoint without our side of the path."""
+        return self[:3]
+
+    def without_local(self) -> Endpoint:
+        return self._replace(local=b"", interface=0)
+
+    def packed(self) -> bytes:
+        """Address and port as bytes: what a cookie binds to (paper, section 5.4.7)."""
+        ip = IPv6Address(self.host) if self.is_ipv6 else IPv4Address(self.host)
+        return ip.packed + self.port.to_bytes(2, "big")
+
+    def __str__(self) -> str:
+        host = f"[{self.host}{f'%{self.scope}' if self.scope else ''}]" if self.is_ipv6 else self.host
+        return f"{host}:{self.port}"
