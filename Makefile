@@ -1,0 +1,31 @@
+# ARGS goes to the program behind the target: make test ARGS="tests/unit -k cookies"
+ARGS =
+PYTHON = .venv/bin/python
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint bench clean
+
+help: ## show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-6s  %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: ## kill a server with real clients on it: their outages, beside wireguard-go
+	@scripts/setup interop
+	@$(PYTHON) -m bench.demo $(ARGS)
+
+test: ## run all tests
+	@scripts/setup interop
+	@$(PYTHON) -m pytest -n 2 $(ARGS)
+
+lint: ## check style, format and types
+	@scripts/setup dev
+	@.venv/bin/ruff check
+	@.venv/bin/ruff format --check
+	@.venv/bin/mypy
+
+bench: ## measure restarts, throughput, handshakes and 10,000 peers
+	@scripts/setup interop
+	@$(PYTHON) -m bench $(ARGS)
+
+clean: ## remove what was made in this checkout; the cache of built programs stays
+	rm -rf .venv .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache build dist
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,39 @@
+# Python, uv in a private environment, and .venv with the locked dependencies.
+
+export UV_PYTHON_DOWNLOADS=never
+unset VIRTUAL_ENV
+
+uv_home="$cache/uv-$(pin uv)"
+uv="$uv_home/bin/uv"
+
+provide_python() {
+    [ -x .venv/bin/python ] && [ -x "$uv" ] || provide_interpreter
+    [ -x "$uv" ] || install_uv
+    [ -x .venv/bin/python ] || "$uv" venv --quiet --python "$python" .venv
+    "$uv" sync --quiet --frozen --all-extras
+}
+
+provide_interpreter() {
+    find_python || {
+        apt_install python3 python3-venv
+        find_python || die "Python >= 3.11 is needed, and this system's python3 is older: install one, then try again"
+    }
+    # Debian splits pip's bootstrap from python3.
+    "$python" -c 'import ensurepip' 2>/dev/null || apt_install python3-venv
+}
+
+find_python() {
+    local candidate
+    for candidate in python3 python3.{14,13,12,11} /usr/bin/python3; do
+        python=$("$candidate" -c 'import sys; sys.version_info < (3, 11) or print(sys.executable)' 2>/dev/null) || continue
+        [ -z "$python" ] || return 0
+    done
+    return 1
+}
+
+# Debian refuses pip outside of an environment (PEP 668), so uv gets its own.
+install_uv() {
+    say "installing uv $(pin uv)"
+    "$python" -m venv --clear "$uv_home"
+    indented "$uv_home/bin/pip" install --quiet --disable-pip-version-check "uv==$(pin uv)"
+}
