@@ -1,0 +1,90 @@
+"""The WireGuard programs under test, behind one interface: start on a node, wait for the socket, end."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from .namespaces import LabError, Node, Process, wait_until
+from .tools import tool
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+@dataclass(frozen=True)
+class Implementation:
+    """How to start one program in the foreground; the interface name is the last argument."""
+
+    name: str
+    command: tuple[str, ...]
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        return self.name
+
+    def start(
+        self, node: Node, interface: str = "wg0", environment: Mapping[str, str] | None = None
+    ) -> Process:
+        """Start it and wait until it takes configuration."""
+        process = self.launch(node, interface, environment)
+        wait_until(lambda: _answers(node, interface, process), 10, f"{self} to take configuration")
+        return process
+
+    def launch(
+        self, node: Node, interface: str = "wg0", environment: Mapping[str, str] | None = None
+    ) -> Process:
+        """Start it and do not wait."""
+        environment = {**self.environment, **(environment or {})}
+        return node.start(*self.command, interface, environment=environment, log=f"{self.name}-{interface}")
+
+    def with_options(self, *options: str, **environment: str) -> Implementation:
+        """The same program with more options before the interface name and more environment."""
+        return Implementation(self.name, (*self.command, *options), {**self.environment, **environment})
+
+
+def _answers(node: Node, interface: str, process: Process) -> bool:
+    if (status := process.poll()) is not None:
+        raise LabError(f"ended with {status}: {process.output()}")
+    return node.attempt("wg", "show", interface, "public-key").returncode == 0
+
+
+def handfast() -> Implementation:
+    """Handfast, as installed beside the running interpreter."""
+    program = Path(sys.executable).with_name("handfast-tunnel")
+    return Implementation("handfast", (str(program), "-f"), {"LOG_LEVEL": "debug"})
+
+
+def wireguard_go() -> Implementation:
+    """Debian's wireguard-go, 0.0.20220316."""
+    program = shutil.which("wireguard-go") or str(tool("wireguard-go"))
+    return Implementation("wireguard-go", (program, "-f"), {"LOG_LEVEL": "verbose"})
+
+
+def wireguard_go_modern() -> Implementation:
+    """wireguard-go of 2025."""
+    program = str(tool("wireguard-go-modern"))
+    return Implementation("wireguard-go-modern", (program, "-f"), {"LOG_LEVEL": "verbose"})
+
+
+def boringtun() -> Implementation:
+    """Cloudflare's implementation in Rust."""
+    command = (str(tool("boringtun-cli")), "-f", "--disable-drop-privileges", "--verbosity", "debug")
+    return Implementation("boringtun", command)
+
+
+IMPLEMENTATIONS = {
+    "handfast": handfast,
+    "wireguard-go": wireguard_go,
+    "wireguard-go-modern": wireguard_go_modern,
+    "boringtun": boringtun,
+}
+OTHERS = tuple(name for name in IMPLEMENTATIONS if name != "handfast")
+"""The implementations that Handfast has to get on with."""
+
+
+def implementation(name: str) -> Implementation:
+    return IMPLEMENTATIONS[name]()

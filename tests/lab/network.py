@@ -1,0 +1,118 @@
+"""A small internet: hosts around one router that forwards, translates addresses and loses what it is told to.
+
+    server ---- router ---- client
+                     \\----- phone (behind NAT)
+
+Host number i has 10.77.i.2 and fd77:i::2; the router is .1. A host behind NAT is seen from everywhere
+else as the router's own address on that side.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Self
+
+from .filters import Filters
+from .namespaces import Lab, Node
+from .wire import Capture
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+UNDERLAY_MTU = 1500
+
+
+@dataclass(frozen=True)
+class Host:
+    """A node with one cable to the router. `name` is also the name of the router's end of the cable."""
+
+    name: str
+    node: Node
+    number: int
+    nat: bool
+
+    @property
+    def ipv4(self) -> str:
+        return f"10.77.{self.number}.2"
+
+    @property
+    def ipv6(self) -> str:
+        return f"fd77:{self.number:x}::2"
+
+    def add_address(self, address: str) -> None:
+        """Add a second underlay address from the host's own /24 or /64; it becomes the preferred one."""
+        length = 64 if ":" in address else 24
+        nodad = ["nodad"] if ":" in address else []
+        self.node.run("ip", "address", "add", f"{address}/{length}", "dev", "eth0", *nodad)
+
+    def move_to(self, last: int) -> None:
+        """Leave 10.77.i.2 and fd77:i::2 for ones that end in `last`: to the others it roams."""
+        commands = ["address flush dev eth0 scope global", *self.addressing(last)]
+        self.node.run("ip", "-batch", "-", input="\n".join(commands))
+
+    def addressing(self, last: int) -> list[str]:
+        v4, v6 = f"10.77.{self.number}", f"fd77:{self.number:x}:"
+        return [
+            f"address add {v4}.{last}/24 dev eth0",
+            f"address add {v6}:{last:x}/64 dev eth0 nodad",
+            f"route add default via {v4}.1",
+            f"route add default via {v6}:1",
+        ]
+
+
+class Network:
+    """Lab, router and hosts together; a context manager that takes everything down again."""
+
+    def __init__(self) -> None:
+        self.lab = Lab()
+        self.hosts: dict[str, Host] = {}
+        self._captures: list[Capture] = []
+        try:
+            (self.router,) = self.lab.add_nodes("router")
+            self.router.run("sysctl", "-qw", "net.ipv4.ip_forward=1", "net.ipv6.conf.all.forwarding=1")
+            self.filters = Filters(self.router)
+        except BaseException:
+            self.lab.close()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def add(self, *names: str, nat: bool = False) -> list[Host]:
+        """Add hosts, each on a cable of its own; names are at most 15 characters."""
+        first = len(self.hosts) + 1
+        hosts = [Host(n, node, first + i, nat) for i, (n, node) in enumerate(self._nodes(names))]
+        for host in hosts:
+            self._plug(host)
+            self.hosts[host.name] = host
+        return hosts
+
+    def _nodes(self, names: tuple[str, ...]) -> list[tuple[str, Node]]:
+        return list(zip(names, self.lab.add_nodes(*names), strict=True))
+
+    def _plug(self, host: Host) -> None:
+        self.lab.cable(host.node, "eth0", self.router, host.name, UNDERLAY_MTU)
+        v4, v6 = f"10.77.{host.number}.1/24", f"fd77:{host.number:x}::1/64"
+        up = [f"link set {host.name} up", f"address add {v4} dev {host.name}"]
+        up.append(f"address add {v6} dev {host.name} nodad")
+        self.router.run("ip", "-batch", "-", input="\n".join(up))
+        # The host's routes need carrier, so the router's end goes up first.
+        host.node.run("ip", "-batch", "-", input="\n".join(["link set eth0 up", *host.addressing(2)]))
+        if host.nat:
+            self.filters.masquerade(host.name)
+
+    def capture(self, host: Host) -> Capture:
+        """Watch all WireGuard messages on the cable of `host`, as the router sees them, from now on."""
+        capture = Capture(self.router, host.name)
+        self._captures.append(capture)
+        return capture
+
+    def close(self) -> None:
+        for capture in self._captures:
+            capture.close()
+        self.lab.close()

@@ -1,0 +1,198 @@
+"""What passed on a cable: every WireGuard message with the time at which the kernel saw it.
+
+Sessions can be followed without any key: whoever sends an initiation or a response names its index in it,
+and transport messages carry the index of their receiver.
+"""
+
+from __future__ import annotations
+
+import socket
+import struct
+import threading
+import time
+from dataclasses import dataclass, field
+from ipaddress import ip_address
+from typing import TYPE_CHECKING, TypeVar
+
+from .filters import Message
+from .namespaces import LabError, Node
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_ETH_P_ALL = 3
+_ETH_P_IP = 0x0800
+_ETH_P_IPV6 = 0x86DD
+_UDP = 17
+_SO_TIMESTAMPNS = 35
+_TIMESPEC = struct.Struct("qq")
+_SNAP = 256
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True, slots=True)
+class Datagram:
+    """One UDP datagram whose payload looks like a WireGuard message."""
+
+    time: float
+    """CLOCK_MONOTONIC, seconds."""
+    source: str
+    source_port: int
+    destination: str
+    destination_port: int
+    traffic_class: int
+    payload: bytes = field(repr=False)
+    """Its first bytes; all of them for handshake messages."""
+    length: int
+
+    @property
+    def type(self) -> Message:
+        return Message(self.payload[0])
+
+    @property
+    def sender(self) -> int:
+        """The index that the sender of an initiation or a response chose."""
+        return int.from_bytes(self.payload[4:8], "little")
+
+    @property
+    def receiver(self) -> int:
+        """The index of whom a response, a cookie reply or a transport message is meant for."""
+        at = 8 if self.type is Message.RESPONSE else 4
+        return int.from_bytes(self.payload[at : at + 4], "little")
+
+    @property
+    def counter(self) -> int:
+        return int.from_bytes(self.payload[8:16], "little")
+
+    @property
+    def is_keepalive(self) -> bool:
+        return self.type is Message.TRANSPORT and self.length == 32
+
+
+class Capture:
+    """Records what passes on one interface until it is closed."""
+
+    def __init__(self, node: Node, interface: str) -> None:
+        self.datagrams: list[Datagram] = []
+        self._news = threading.Condition()
+        self._socket = node.socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(_ETH_P_ALL))
+        self._socket.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
+        self._socket.bind((interface, _ETH_P_ALL))
+        self._socket.settimeout(0.1)
+        self._open = True
+        self._to_monotonic = time.monotonic() - time.time()
+        self._thread = threading.Thread(target=self._record, name=f"capture {interface}", daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        self._open = False
+        self._thread.join()
+        self._socket.close()
+
+    def matching(
+        self, message: Message | None = None, *, source: str = "", destination: str = "", since: float = 0.0
+    ) -> list[Datagram]:
+        """What passed so far, in order; `source` and `destination` are addresses."""
+        return [
+            d
+            for d in list(self.datagrams)
+            if d.time >= since
+            and (message is None or d.type is message)
+            and source in ("", d.source)
+            and destination in ("", d.destination)
+        ]
+
+    def wait(
+        self,
+        message: Message | None = None,
+        *,
+        source: str = "",
+        destination: str = "",
+        since: float = 0.0,
+        count: int = 1,
+        timeout: float = 10,
+    ) -> list[Datagram]:
+        """Wait until `count` such messages have passed and return them all."""
+
+        def enough() -> list[Datagram] | None:
+            found = self.matching(message, source=source, destination=destination, since=since)
+            return found if len(found) >= count else None
+
+        return self.wait_for(enough, timeout, f"{count} of {message and message.name} from {source or 'any'}")
+
+    def wait_for(self, find: Callable[[], _T | None], timeout: float, what: str) -> _T:
+        """Wait until `find` finds something in the capture."""
+        deadline = time.monotonic() + timeout
+        with self._news:
+            while (found := find()) is None:
+                if not self._news.wait(deadline - time.monotonic()) and time.monotonic() >= deadline:
+                    raise LabError(f"waited {timeout:g} s on the wire for {what}; saw {self.summary()}")
+        return found
+
+    def summary(self, last: int = 30) -> str:
+        """The last messages, one a line, for people."""
+        shown = self.datagrams[-last:]
+        start = shown[0].time if shown else 0.0
+        lines = (
+            f"  {d.time - start:8.4f} {d.source}:{d.source_port} > {d.destination}:{d.destination_port}"
+            f" {d.type.name.lower()} {d.length}"
+            for d in shown
+        )
+        return "\n".join(["", *lines]) if shown else "nothing"
+
+    def _record(self) -> None:
+        while self._open:
+            try:
+                packet, control, _, address = self._socket.recvmsg(_SNAP, 64)
+            except TimeoutError:
+                continue
+            stamp = _TIMESPEC.unpack(control[0][2][: _TIMESPEC.size])
+            at = stamp[0] + stamp[1] / 1e9 + self._to_monotonic
+            if datagram := _parse(address[1], packet, at):
+                with self._news:
+                    self.datagrams.append(datagram)
+                    self._news.notify_all()
+
+
+def _parse(protocol: int, packet: bytes, at: float) -> Datagram | None:
+    if protocol == _ETH_P_IP and len(packet) >= 20 and packet[9] == _UDP:
+        header, traffic_class = (packet[0] & 15) * 4, packet[1]
+        source, destination = packet[12:16], packet[16:20]
+    elif protocol == _ETH_P_IPV6 and len(packet) >= 40 and packet[6] == _UDP:
+        header, traffic_class = 40, (packet[0] & 15) << 4 | packet[1] >> 4
+        source, destination = packet[8:24], packet[24:40]
+    else:
+        return None
+    payload = packet[header + 8 :]
+    if len(payload) < 32 or payload[0] not in Message._value2member_map_ or any(payload[1:4]):
+        return None
+    source_port, destination_port, length = struct.unpack_from("!HHH", packet, header)
+    return Datagram(
+        at,
+        str(ip_address(source)),
+        source_port,
+        str(ip_address(destination)),
+        destination_port,
+        traffic_class,
+        payload,
+        length - 8,
+    )
+
+
+def session_completed(capture: Capture, since: float = 0.0) -> Datagram | None:
+    """The first transport message, either way, on a session whose handshake began at or after `since`.
+
+    It goes from the initiator to the responder first, once it has verified the response, and its arrival is
+    what tells the responder that the session holds. So it is the moment at which a client that sends
+    nothing by itself is reachable again.
+    """
+    initiated: set[int] = set()
+    answered: set[int] = set()
+    for datagram in capture.matching(since=since):
+        if datagram.type is Message.INITIATION:
+            initiated.add(datagram.sender)
+        elif datagram.type is Message.RESPONSE and datagram.receiver in initiated:
+            answered |= {datagram.sender, datagram.receiver}
+        elif datagram.type is Message.TRANSPORT and datagram.receiver in answered:
+            return datagram
+    return None
