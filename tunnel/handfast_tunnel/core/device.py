@@ -1,0 +1,271 @@
+"""One WireGuard interface, sans-IO: datagrams and packets in, datagrams, packets and a deadline out.
+
+    packets = device.receive(datagrams, source, now)    # from the network to the TUN
+    device.send(packets, now)                           # from the TUN to the network
+    device.process_handshake(now)                       # one of the queued handshake messages
+    device.handle_timers(now)                           # when next_deadline(now) has passed
+    for transmission in device.take_transmissions(): ...
+
+The caller owns sockets and clocks. Nothing here is linear in the number of peers, but for what a person
+asked for: a configuration change, link up and down.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from random import Random
+
+from ..continuity.storage import Memory, PlainMemory
+from .configuration import InterfaceChange, Settings
+from .constants import MAX_HANDSHAKE_ATTEMPTS
+from .drain import Drain, note_interruption
+from .endpoint import Endpoint
+from .handshake import Handshakes, Initiate
+from .interface import Event, Interface, Transmission
+from .messages import TRANSPORT_MIN_LENGTH, TYPE_TRANSPORT
+from .peer import Peer
+from .session import Keypair
+from .startup_handshake import StartupHandshakes
+from .statistics import Statistics
+from .timers import Expiry
+from .transaction import Transaction
+from .transport import Transport
+
+__all__ = ["Device", "Event", "Transmission"]
+
+_TRANSPORT_PREFIX = TYPE_TRANSPORT.to_bytes(4, "little")
+_EXPIRIES_PER_CALL = 32
+"""So many peers' deadlines are served at a time; the rest are due at once again."""
+
+
+class Device:
+    """The whole protocol of one interface."""
+
+    def __init__(
+        self, settings: Settings | None = None, memory: Memory | None = None, random: Random | None = None
+    ) -> None:
+        self.settings = settings or Settings()
+        self._interface = interface = Interface(self.settings, memory or PlainMemory(), random)
+        self._handshakes = Handshakes(interface)
+        self._startup = StartupHandshakes(interface, self._handshakes)
+        self._transport = Transport(interface, self._handshakes, self._startup)
+        self._drain = Drain(interface)
+        self.is_up = False
+
+    # --- what it is -------------------------------------------------------------------------------
+
+    @property
+    def peers(self) -> dict[bytes, Peer]:
+        """By public key; replaced, never changed, by a commit."""
+        return self._interface.peers
+
+    @property
+    def private_key(self) -> bytes | None:
+        return self._interface.key.secret if self._interface.key else None
+
+    @property
+    def public_key(self) -> bytes | None:
+        return self._interface.key.public if self._interface.key else None
+
+    @property
+    def listen_port(self) -> int:
+        return self._interface.listen_port
+
+    @listen_port.setter
+    def listen_port(self, port: int) -> None:
+        self._interface.listen_port = port
+
+    @property
+    def fwmark(self) -> int:
+        return self._interface.fwmark
+
+    @property
+    def statistics(self) -> Statistics:
+        return self._interface.statistics
+
+    @property
+    def frozen(self) -> bool:
+        return self._drain.frozen
+
+    def set_mtu(self, mtu: int) -> None:
+        self._interface.mtu = mtu
+
+    def set_wall_offset(self, seconds: float) -> None:
+        """Unix time minus `now`; only TAI64N stamps and `wg show` need it."""
+        self._interface.wall_offset = seconds
+
+    # --- data -------------------------------------------------------------------------------------
+
+    def receive(
+        self, datagrams: Sequence[bytes], source: Endpoint, now: float, traffic_class: int = 0
+    ) -> list[bytes]:
+        """Datagrams that came together from one source; returns inner IP packets for the TUN."""
+        packets: list[bytes] = []
+        if self._drain.frozen or not self.is_up:
+            return packets
+        position, count = 0, len(datagrams)
+        while position < count:
+            datagram = datagrams[position]
+            head = datagram[:8]
+            if head[:4] != _TRANSPORT_PREFIX or len(datagram) < TRANSPORT_MIN_LENGTH:
+                self._handshakes.receive(datagram, source, now)
+                position += 1
+                continue
+            end = position + 1
+            while end < count and datagrams[end][:8] == head and len(datagrams[end]) >= TRANSPORT_MIN_LENGTH:
+                end += 1
+            run = datagrams[position:end]
+            position = end
+            keypair = self._interface.indices.get(int.from_bytes(head[4:], "little"))
+            if isinstance(keypair, Keypair):
+                packets += self._transport.receive(keypair, run, source, now, traffic_class)
+            else:
+                self.statistics.strays["unknown_index"] += len(run)
+        return packets
+
+    def send(self, packets: Sequence[bytes], now: float) -> None:
+        """IP packets read from the TUN."""
+        if self.is_up and not self._drain.frozen:
+            self._transport.send(packets, now)
+
+    def take_transmissions(self) -> list[Transmission]:
+        """What is to be sent now, in order."""
+        outbox, self._interface.outbox = self._interface.outbox, []
+        return outbox
+
+    def take_events(self) -> list[Event]:
+        events, self._interface.events = self._interface.events, []
+        return events
+
+    def local_address_refused(self, transmission: Transmission) -> None:
+        """The kernel would not send from the stored local address: it chooses from now on."""
+        peer = transmission.peer
+        if peer is not None and peer.endpoint == transmission.endpoint:
+            peer.endpoint = peer.endpoint.without_local()
+
+    # --- handshakes -------------------------------------------------------------------------------
+
+    @property
+    def handshake_backlog(self) -> bool:
+        return not self._drain.frozen and self._handshakes.backlog
+
+    def process_handshake(self, now: float) -> None:
+        """Works off one queued handshake message; there must be one."""
+        keypair = self._handshakes.process(now)
+        if keypair is not None:
+            self._transport.confirm(keypair, now)
+
+    def set_handshake_cost(self, seconds: float) -> None:
+        """What one handshake message costs here, as measured: decides when we are under load."""
+        self._handshakes.seconds_each = seconds
+
+    def initiate(self, public_keys: Iterable[bytes] | None, now: float) -> int:
+        """Forces handshakes with the named peers, or all, in the recovery's cadence; how many."""
+        if not self.is_up:
+            return 0
+        keys = self.peers if public_keys is None else public_keys
+        chosen = [self.peers[key] for key in keys if key in self.peers]
+        return self._startup.begin([p for p in chosen if p.endpoint is not None], now, announce=True)
+
+    # --- time -------------------------------------------------------------------------------------
+
+    def next_deadline(self, now: float) -> float:
+        """When `handle_timers` has something to do; `inf` if nothing is ahead."""
+        if not self.is_up or self._drain.frozen:
+            return float("inf")
+        return min(self._interface.schedule.next_deadline(), self._startup.next_deadline(now))
+
+    def handle_timers(self, now: float) -> None:
+        """Serves what is due, a bounded part of it a call."""
+        if not self.is_up or self._drain.frozen:
+            return
+        self._startup.tick(now)
+        due = self._interface.schedule.due(now)
+        for _, timers in zip(range(_EXPIRIES_PER_CALL), due, strict=False):
+            peer = timers.owner
+            assert isinstance(peer, Peer)
+            for expiry in timers.expired(now):
+                self._serve(peer, expiry, now)
+            timers.rearm()
+
+    def _serve(self, peer: Peer, expiry: Expiry, now: float) -> None:
+        match expiry:
+            case Expiry.ZERO_KEYS:
+                self._interface.forget_sessions(peer)
+            case Expiry.RETRANSMIT:
+                self._retransmit(peer, now)
+            case Expiry.NEW_HANDSHAKE:
+                self._choose_path_anew(peer)
+                self._handshakes.initiate(peer, now, Initiate.NEEDED)
+            case Expiry.CONFIRM:
+                self._transport.repeat_confirmation(peer, now)
+            case Expiry.KEEPALIVE:
+                self._transport.keepalive(peer, now)
+                peer.timers.keepalive_expired(now)
+            case Expiry.PERSISTENT_KEEPALIVE:
+                peer.timers.set_persistent_interval(peer.persistent_keepalive, now)
+                self._transport.keepalive(peer, now)
+
+    def _retransmit(self, peer: Peer, now: float) -> None:
+        if peer.handshake_attempts >= MAX_HANDSHAKE_ATTEMPTS:
+            self.statistics.handshakes["initiator", "timeout"] += 1
+            self._interface.flush_staged(peer)
+            peer.timers.gave_up(now)
+            return
+        peer.handshake_attempts += 1
+        self._choose_path_anew(peer)
+        self._handshakes.initiate(peer, now, Initiate.RETRANSMIT)
+
+    def _choose_path_anew(self, peer: Peer) -> None:
+        """Nothing came back: perhaps the local address we answer from is gone."""
+        if peer.endpoint is not None:
+            peer.endpoint = peer.endpoint.without_local()
+
+    # --- configuration and life -------------------------------------------------------------------
+
+    def transaction(self) -> Transaction:
+        """A change to be staged in steps; `commit` it here. One at a time."""
+        return Transaction(self._interface)
+
+    def commit(self, transaction: Transaction, now: float) -> None:
+        """Swaps a staged change in and greets the peers that it made reachable."""
+        greet = transaction.commit(now)
+        if self.is_up:
+            self._startup.begin(greet, now, announce=self.settings.announce)
+
+    def configure(self, change: InterfaceChange, now: float) -> None:
+        """A whole change at once; for few peers."""
+        transaction = self.transaction()
+        transaction.stage_interface(change)
+        for peer in change.peers:
+            transaction.stage(peer)
+        self.commit(transaction, now)
+
+    def up(self, now: float) -> None:
+        """The link is up: greet everyone whose endpoint is known."""
+        if self.is_up:
+            return
+        self.is_up = True
+        for peer in self.peers.values():
+            peer.timers.set_persistent_interval(peer.persistent_keepalive, now)
+        self._startup.begin(self.peers.values(), now, announce=self.settings.announce)
+
+    def down(self, now: float) -> None:
+        """The link is down: keys are zeroed, endpoints stay."""
+        if not self.is_up:
+            return
+        self.is_up = False
+        note_interruption(self._interface, now)
+        self._startup.stop()
+        self._interface.outbox.clear()
+        for peer in self.peers.values():
+            self._interface.forget_sessions(peer)
+            peer.timers.stop()
+            peer.last_initiation_sent = float("-inf")
+
+    def freeze(self, now: float) -> None:
+        """Drain: from here on nothing is sealed, opened or answered."""
+        self._drain.freeze(now)
+
+    def thaw(self) -> None:
+        self._drain.thaw()

@@ -1,0 +1,325 @@
+"""The handshake (paper, sections 5.4.2-5.4.4, and RECOVERY, section 4).
+
+Initiations of ours live in slots, several a peer: answering a peer's own initiation does not spoil
+them, a garbage response clears nothing, and an answer makes only older slots worthless. Handshake
+messages wait in a queue, so that the caller decides how much time they get beside the data.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from enum import Enum
+
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+
+from .constants import (
+    COOKIE_LIFETIME,
+    HANDSHAKE_BACKLOG_LIMIT,
+    HANDSHAKE_DSCP,
+    HANDSHAKE_QUEUE,
+    INITIATION_MIN_INTERVAL,
+    RECOVERY_REKEY_AGE,
+    REKEY_TIMEOUT,
+    UNDER_LOAD_AFTER_TIME,
+)
+from .cookies import add_macs, mac1_of, open_cookie
+from .endpoint import Endpoint
+from .interface import Interface, Transmission
+from .messages import (
+    TYPE_COOKIE_REPLY,
+    TYPE_INITIATION,
+    TYPE_RESPONSE,
+    message_type,
+    pack_initiation,
+    pack_response,
+    receiver_index,
+    unpack_cookie_reply,
+    unpack_initiation,
+    unpack_response,
+)
+from .noise import (
+    InvalidMessage,
+    ResponderState,
+    TransportKeys,
+    consume_response,
+    create_initiation,
+    create_response,
+    finish_initiation,
+    open_initiation,
+)
+from .peer import HandshakeSlot, Peer
+from .session import Keypair
+from .tai64n import next_stamp, pack_stamp
+from .token_bucket import TokenBucket, TokenBuckets
+
+
+class Initiate(Enum):
+    """Why an initiation is sent, which decides whether it may follow the last one closely."""
+
+    NEEDED = "needed"
+    """There is something to send or a key is old: at most one in REKEY_TIMEOUT."""
+    RETRANSMIT = "retransmit"
+    """The paper's own retry."""
+    RECOVERY = "recovery"
+    """A step of the recovery cadence, a forced handshake, or a retry with a cookie."""
+
+
+class Handshakes:
+    """Both sides of the handshake for all peers of an interface."""
+
+    def __init__(self, interface: Interface) -> None:
+        self._interface = interface
+        self._queue: deque[tuple[bytes, Endpoint]] = deque()
+        self._under_load_until = float("-inf")
+        self._global_budget = TokenBucket(rate=2000, burst=200)
+        self._source_budgets: TokenBuckets[tuple[str, int, int]] = TokenBuckets(20, 5, limit=65536)
+        self.seconds_each = 0.0004
+        """What one queued message costs; the caller measures it."""
+
+    # --- what we send -----------------------------------------------------------------------------
+
+    def initiate(self, peer: Peer, now: float, reason: Initiate) -> bool:
+        """Sends an initiation if there is a way to; False if none was sent."""
+        interface = self._interface
+        if reason is Initiate.NEEDED:
+            if now - peer.last_initiation_sent < REKEY_TIMEOUT:
+                return False
+            if peer.in_cadence:
+                return False
+            peer.handshake_attempts = 0
+        if interface.key is None or peer.endpoint is None:
+            return False
+        try:
+            datagram = self._open_slot(peer, now)
+        except InvalidMessage:
+            interface.drop("low_order_key")
+            return False
+        peer.last_initiation_sent = now
+        interface.statistics.handshakes["initiator", "sent"] += 1
+        peer.timers.any_authenticated_packet_sent(now)
+        if not peer.in_cadence:
+            peer.timers.handshake_initiated(now)
+        interface.transmit(peer, [datagram], HANDSHAKE_DSCP)
+        return True
+
+    def _open_slot(self, peer: Peer, now: float) -> bytes:
+        interface = self._interface
+        assert interface.key is not None
+        static_static = interface.static_static(peer)
+        for stale in peer.stale_slots(now):
+            interface.discard_slot(stale)
+        stamp = next_stamp(now + interface.wall_offset, peer.marks.outbound_stamp)
+        peer.marks.outbound_stamp = stamp
+        index = interface.new_index()
+        message, state = create_initiation(
+            interface.key,
+            peer.public_key,
+            static_static,
+            index,
+            pack_stamp(stamp),
+            X25519PrivateKey.generate(),
+        )
+        datagram = add_macs(pack_initiation(message), peer.mac1_key, self._cookie(peer, now))
+        slot = HandshakeSlot(peer, index, state, mac1_of(datagram), now)
+        peer.slots[index] = interface.indices[index] = slot
+        return datagram
+
+    def _cookie(self, peer: Peer, now: float) -> bytes | None:
+        if peer.cookie is not None and now - peer.cookie_born >= COOKIE_LIFETIME:
+            peer.cookie = None
+        return peer.cookie
+
+    # --- what we receive --------------------------------------------------------------------------
+
+    def receive(self, datagram: bytes, source: Endpoint, now: float) -> None:
+        """Queues a handshake message that deserves work, answers with a cookie where we are loaded."""
+        interface = self._interface
+        kind = message_type(datagram)
+        if kind == TYPE_COOKIE_REPLY:
+            self._receive_cookie(datagram, now)
+        elif kind not in (TYPE_INITIATION, TYPE_RESPONSE):
+            interface.drop("malformed")
+        elif interface.checker is None or not interface.checker.valid_mac1(datagram):
+            interface.drop("mac1")
+        elif kind == TYPE_RESPONSE and self._slot_of(datagram) is None:
+            interface.drop("unexpected_response")
+        elif self._may_queue(datagram, source, now):
+            self._queue.append((datagram, source))
+
+    def _slot_of(self, datagram: bytes) -> HandshakeSlot | None:
+        slot = self._interface.indices.get(receiver_index(datagram))
+        return slot if isinstance(slot, HandshakeSlot) else None
+
+    def under_load(self, now: float) -> bool:
+        """Whether the backlog would take longer than 20 ms; stays so for a second."""
+        if len(self._queue) * self.seconds_each > HANDSHAKE_BACKLOG_LIMIT:
+            self._under_load_until = now + UNDER_LOAD_AFTER_TIME
+        return now < self._under_load_until
+
+    def _may_queue(self, datagram: bytes, source: Endpoint, now: float) -> bool:
+        interface = self._interface
+        assert interface.checker is not None
+        if self.under_load(now):
+            if not interface.checker.valid_mac2(datagram, source, now):
+                reply = interface.checker.reply(datagram, source, now)
+                interface.statistics.handshakes["responder", "cookie"] += 1
+                interface.outbox.append(Transmission(source, [reply], HANDSHAKE_DSCP))
+                return False
+            if not (self._source_budgets.take(source.address, now) and self._global_budget.take(now)):
+                interface.drop("handshake_rate")
+                return False
+        if len(self._queue) >= HANDSHAKE_QUEUE:
+            interface.drop("handshake_queue")
+            return False
+        return True
+
+    def _receive_cookie(self, datagram: bytes, now: float) -> None:
+        """A cookie for an initiation in flight; followed by one retry, as a new initiation."""
+        slot = self._slot_of(datagram)
+        reply = unpack_cookie_reply(datagram)
+        cookie = open_cookie(reply, slot.peer.cookie_key, slot.mac1) if slot else None
+        if slot is None or cookie is None:
+            self._interface.drop("cookie_reply")
+            return
+        peer = slot.peer
+        peer.cookie, peer.cookie_born = cookie, now
+        self._interface.statistics.handshakes["initiator", "cookie"] += 1
+        if not self._interface.strict and not slot.cookie_used:
+            slot.cookie_used = True
+            self.initiate(peer, now, Initiate.RECOVERY)
+
+    @property
+    def backlog(self) -> bool:
+        return bool(self._queue)
+
+    def process(self, now: float) -> Keypair | None:
+        """Works off one queued message. Returns the keypair that a response completed, if one did."""
+        datagram, source = self._queue.popleft()
+        initiation = message_type(datagram) == TYPE_INITIATION
+        role = "responder" if initiation else "initiator"
+        try:
+            if initiation:
+                self._consume_initiation(datagram, source, now)
+                return None
+            return self._consume_response(datagram, source, now)
+        except InvalidMessage:
+            self._interface.statistics.handshakes[role, "invalid"] += 1
+            return None
+
+    # --- responder --------------------------------------------------------------------------------
+
+    def _consume_initiation(self, datagram: bytes, source: Endpoint, now: float) -> None:
+        interface = self._interface
+        if interface.key is None:
+            return
+        message = unpack_initiation(datagram)
+        opened = open_initiation(interface.key, message)
+        peer = interface.peers.get(opened.static)
+        if peer is None:
+            raise InvalidMessage("unknown peer")
+        state = finish_initiation(opened, message, interface.static_static(peer))
+        if state.timestamp <= peer.marks.inbound_stamp:
+            interface.statistics.handshakes["responder", "replayed"] += 1
+            return
+        if now - peer.last_initiation_consumed < INITIATION_MIN_INTERVAL:
+            interface.statistics.handshakes["responder", "flood"] += 1
+            return
+        peer.marks.inbound_stamp = state.timestamp
+        peer.last_initiation_consumed = now
+        self._heard(peer, source, len(datagram), now)
+        self._respond(peer, state, message.sender, now)
+
+    def _respond(self, peer: Peer, state: ResponderState, receiver: int, now: float) -> None:
+        interface = self._interface
+        index = interface.new_index()
+        response, keys = create_response(
+            state, peer.preshared_key, index, receiver, X25519PrivateKey.generate()
+        )
+        keypair = self._derive(peer, keys, index, receiver, initiator=False, now=now)
+        interface.discard_keypair(peer.next)
+        interface.discard_keypair(peer.previous)
+        peer.next, peer.previous = keypair, None
+        # Having answered counts as having asked: the peer's handshake is under way.
+        peer.last_initiation_sent = now
+        peer.timers.any_authenticated_packet_sent(now)
+        interface.statistics.handshakes["responder", "sent"] += 1
+        datagram = add_macs(pack_response(response), peer.mac1_key, self._cookie(peer, now))
+        interface.transmit(peer, [datagram], HANDSHAKE_DSCP)
+
+    # --- initiator --------------------------------------------------------------------------------
+
+    def _consume_response(self, datagram: bytes, source: Endpoint, now: float) -> Keypair | None:
+        """Adopts the session. Older slots are dead with it; newer ones may still be answered."""
+        interface = self._interface
+        slot = self._slot_of(datagram)
+        if slot is None or interface.key is None:
+            return None
+        peer = slot.peer
+        message = unpack_response(datagram)
+        keys = consume_response(interface.key, slot.state, peer.preshared_key, message)
+        for older in list(peer.slots.values()):
+            interface.discard_slot(older)
+            if older is slot:
+                break
+        keypair = self._derive(peer, keys, slot.index, message.sender, initiator=True, now=now)
+        if peer.in_cadence:
+            keypair.rekey_age = interface.random.uniform(*RECOVERY_REKEY_AGE)
+        self._adopt_as_initiator(peer, keypair)
+        self._heard(peer, source, len(datagram), now)
+        self.complete(keypair, now)
+        return keypair
+
+    def _adopt_as_initiator(self, peer: Peer, keypair: Keypair) -> None:
+        interface = self._interface
+        if peer.next is not None:
+            interface.discard_keypair(peer.previous)
+            interface.discard_keypair(peer.current)
+            peer.previous = peer.next
+        else:
+            interface.discard_keypair(peer.previous)
+            peer.previous = peer.current
+        peer.next, peer.current = None, keypair
+
+    # --- both -------------------------------------------------------------------------------------
+
+    def _derive(
+        self,
+        peer: Peer,
+        keys: TransportKeys,
+        local_index: int,
+        remote_index: int,
+        *,
+        initiator: bool,
+        now: float,
+    ) -> Keypair:
+        interface = self._interface
+        keypair = Keypair(
+            peer,
+            keys,
+            local_index,
+            remote_index,
+            initiator=initiator,
+            born=now,
+            numbers=interface.memory.keypair_numbers(peer.public_key),
+        )
+        interface.indices[local_index] = keypair
+        peer.timers.session_derived(now)
+        return keypair
+
+    def _heard(self, peer: Peer, source: Endpoint, size: int, now: float) -> None:
+        peer.move_to(source)
+        peer.last_received = now
+        peer.received_bytes += size
+        peer.timers.any_authenticated_packet_received(now)
+
+    def complete(self, keypair: Keypair, now: float) -> None:
+        """Both sides hold the keys: by a response to us, or by the first packet on keys we answered with."""
+        interface = self._interface
+        peer = keypair.peer
+        role = "initiator" if keypair.initiator else "responder"
+        interface.statistics.handshakes[role, "completed"] += 1
+        peer.last_handshake_wall = int((now + interface.wall_offset) * 1e9)
+        peer.handshake_attempts = 0
+        peer.last_minute_handshake = False
+        peer.timers.handshake_complete()
+        interface.log(peer, f"handshake completed as {role}")

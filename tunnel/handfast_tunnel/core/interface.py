@@ -1,0 +1,130 @@
+"""What the parts of a device share: keys, peers, routes, indices, clocks' offset, what is to be sent."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from random import Random, SystemRandom
+from typing import NamedTuple
+
+from ..continuity.storage import Memory
+from .configuration import Settings
+from .cookies import CookieChecker
+from .endpoint import Endpoint
+from .noise import StaticKey, diffie_hellman
+from .peer import HandshakeSlot, Peer
+from .routing import RoutingTable
+from .session import Keypair
+from .statistics import Statistics
+from .timers import Schedule
+
+
+class Transmission(NamedTuple):
+    """Datagrams that leave for one endpoint, in order."""
+
+    endpoint: Endpoint
+    datagrams: list[bytes]
+    traffic_class: int
+    """The outer TOS or traffic class byte."""
+    peer: Peer | None = None
+    """Whose endpoint it is; None for an answer to a stranger."""
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something a person may want to read in a log. `what` is a short phrase, never a secret."""
+
+    public_key: bytes
+    what: str
+
+
+class Interface:
+    """One WireGuard interface's shared state. It does nothing by itself."""
+
+    def __init__(self, settings: Settings, memory: Memory, random: Random | None = None) -> None:
+        self.settings = settings
+        self.memory = memory
+        self.random = random or SystemRandom()
+        self.mtu = settings.mtu
+        self.key: StaticKey | None = None
+        self.checker: CookieChecker | None = None
+        self.listen_port = 0
+        self.fwmark = 0
+        self.peers: dict[bytes, Peer] = {}
+        self.routes: RoutingTable[Peer] = RoutingTable()
+        self.indices: dict[int, Keypair | HandshakeSlot] = {}
+        self.schedule = Schedule()
+        self.outbox: list[Transmission] = []
+        self.events: list[Event] = []
+        self.statistics = Statistics()
+        self.wall_offset = 0.0
+        """Unix seconds minus `now`; the caller keeps it right."""
+
+    @property
+    def strict(self) -> bool:
+        return self.settings.timers == "strict"
+
+    def take_key(self, key: StaticKey | None) -> None:
+        """Takes the interface's key; everything derived from the former one is void."""
+        self.key = key
+        self.checker = CookieChecker(key.public) if key else None
+        for peer in self.peers.values():
+            peer.static_static = None
+            self.discard_slots(peer)
+            for keypair in peer.keypairs:
+                keypair.forbid_sending()
+            peer.last_initiation_sent = float("-inf")
+
+    def new_index(self) -> int:
+        """A random index that nothing of ours answers to."""
+        while True:
+            index = int.from_bytes(os.urandom(4), "little")
+            if index not in self.indices:
+                return index
+
+    def static_static(self, peer: Peer) -> bytes:
+        """DH of the interface's and the peer's static keys; raises InvalidMessage for a bad point."""
+        if peer.static_static is None:
+            assert self.key is not None
+            peer.static_static = diffie_hellman(self.key.private, peer.public_key)
+        return peer.static_static
+
+    def transmit(self, peer: Peer, datagrams: list[bytes], traffic_class: int) -> None:
+        """Puts datagrams for the peer's endpoint, which it must have, into the outbox."""
+        assert peer.endpoint is not None
+        size = sum(map(len, datagrams))
+        peer.sent_bytes += size
+        self.statistics.sent_bytes += size
+        self.outbox.append(Transmission(peer.endpoint, datagrams, traffic_class, peer))
+
+    def log(self, peer: Peer, what: str) -> None:
+        self.events.append(Event(peer.public_key, what))
+
+    def drop(self, reason: str, count: int = 1) -> None:
+        self.statistics.dropped[reason] += count
+
+    def discard_keypair(self, keypair: Keypair | None) -> None:
+        if keypair is not None:
+            self.indices.pop(keypair.local_index, None)
+            keypair.erase()
+
+    def discard_slot(self, slot: HandshakeSlot) -> None:
+        self.indices.pop(slot.index, None)
+        slot.peer.slots.pop(slot.index, None)
+
+    def discard_slots(self, peer: Peer) -> None:
+        for slot in list(peer.slots.values()):
+            self.discard_slot(slot)
+
+    def forget_sessions(self, peer: Peer) -> None:
+        """Zeroes all a peer's keys and drops what waits for it."""
+        for keypair in peer.keypairs:
+            self.discard_keypair(keypair)
+        peer.current = peer.previous = peer.next = None
+        self.discard_slots(peer)
+        self.flush_staged(peer)
+
+    def flush_staged(self, peer: Peer) -> None:
+        if peer.staged:
+            self.drop("handshake_timeout", len(peer.staged))
+            peer.staged = None

@@ -1,0 +1,177 @@
+"""One peer: its configuration, its handshakes in flight, its sessions, what waits for it."""
+
+from __future__ import annotations
+
+from collections import deque
+from random import Random
+from typing import Literal
+
+from ..continuity.storage import PeerMarks
+from .configuration import Prefix
+from .constants import HANDSHAKE_SLOT_TIME, HANDSHAKE_SLOTS
+from .endpoint import Endpoint
+from .noise import NO_PRESHARED_KEY, InitiatorState, cookie_key, mac1_key
+from .session import Keypair
+from .timers import Schedule, Timers
+
+Method = Literal["resumed", "received", "answered", "announced", "waited"]
+"""The rung of the ladder on which a peer came back (RECOVERY, section 1)."""
+
+
+class HandshakeSlot:
+    """An initiation of ours that may still be answered (RECOVERY, section 4)."""
+
+    __slots__ = ("cookie_used", "index", "mac1", "peer", "sent_at", "state")
+
+    def __init__(self, peer: Peer, index: int, state: InitiatorState, mac1: bytes, sent_at: float) -> None:
+        self.peer = peer
+        self.index = index
+        self.state = state
+        self.mac1 = mac1
+        self.sent_at = sent_at
+        self.cookie_used = False
+        """Whether a cookie reply to it was already followed by a retry."""
+
+
+RecoveryState = Literal["pending", "waiting", "recovered"]
+"""`pending`: initiations are being sent; `waiting`: the peer's own move (rungs 3 and 5)."""
+
+
+class Recovery:
+    """How far a peer is on its way back after a start."""
+
+    __slots__ = ("answered_at", "attempt", "due", "method", "started", "state")
+
+    def __init__(self, method: Method, state: RecoveryState) -> None:
+        self.method: Method = method
+        self.state: RecoveryState = state
+        self.started: float | None = None
+        """When its first initiation left."""
+        self.answered_at: float | None = None
+        """When the peer was first heard again."""
+        self.attempt = 0
+        self.due = 0.0
+
+
+class Peer:
+    """State of one peer. What happens to it is decided in `handshake`, `transport` and the device."""
+
+    __slots__ = (
+        "_cookie_key",
+        "_mac1_key",
+        "allowed_ips",
+        "confirm_step",
+        "cookie",
+        "cookie_born",
+        "current",
+        "endpoint",
+        "handshake_attempts",
+        "interrupted_at",
+        "last_handshake_wall",
+        "last_initiation_consumed",
+        "last_initiation_sent",
+        "last_minute_handshake",
+        "last_received",
+        "last_reconfirm",
+        "marks",
+        "next",
+        "persistent_keepalive",
+        "preshared_key",
+        "previous",
+        "public_key",
+        "received_bytes",
+        "recovery",
+        "sent_bytes",
+        "slots",
+        "staged",
+        "static_static",
+        "timers",
+    )
+
+    def __init__(self, public_key: bytes, marks: PeerMarks, schedule: Schedule, random: Random) -> None:
+        self.public_key = public_key
+        self.preshared_key = NO_PRESHARED_KEY
+        self.endpoint: Endpoint | None = None
+        self.persistent_keepalive = 0
+        self.allowed_ips: list[Prefix] = []
+        self.marks = marks
+        self.timers = Timers(self, schedule, random)
+        self.static_static: bytes | None = None
+        """DH of both static keys, on first use: 60 us that most of many peers never need."""
+        self._mac1_key: bytes | None = None
+        self._cookie_key: bytes | None = None
+
+        self.slots: dict[int, HandshakeSlot] = {}
+        """Initiations in flight by index, oldest stamp first."""
+        self.previous: Keypair | None = None
+        self.current: Keypair | None = None
+        self.next: Keypair | None = None
+        self.staged: deque[bytes] | None = None
+        """Packets that wait for a session."""
+
+        self.cookie: bytes | None = None
+        self.cookie_born = 0.0
+        self.handshake_attempts = 0
+        self.last_initiation_sent = float("-inf")
+        self.last_initiation_consumed = float("-inf")
+        self.last_minute_handshake = False
+        self.confirm_step = 0
+        self.last_reconfirm = float("-inf")
+
+        self.recovery: Recovery | None = None
+        self.interrupted_at: float | None = None
+        """When a peer that was sending was last heard, while an interruption lasts."""
+
+        self.last_received = float("-inf")
+        self.last_handshake_wall = 0
+        """Unix nanoseconds; 0 for never."""
+        self.received_bytes = 0
+        self.sent_bytes = 0
+
+    @property
+    def mac1_key(self) -> bytes:
+        if self._mac1_key is None:
+            self._mac1_key = mac1_key(self.public_key)
+        return self._mac1_key
+
+    @property
+    def cookie_key(self) -> bytes:
+        if self._cookie_key is None:
+            self._cookie_key = cookie_key(self.public_key)
+        return self._cookie_key
+
+    @property
+    def method(self) -> Method | None:
+        """How the peer came back after the last start; None while it has not."""
+        recovery = self.recovery
+        return recovery.method if recovery is not None and recovery.state == "recovered" else None
+
+    @property
+    def in_cadence(self) -> bool:
+        """Whether the recovery decides when initiations leave, its silence included."""
+        recovery = self.recovery
+        return recovery is not None and recovery.state == "pending"
+
+    @property
+    def keypairs(self) -> list[Keypair]:
+        return [k for k in (self.current, self.previous, self.next) if k is not None]
+
+    @property
+    def newest_slot(self) -> HandshakeSlot | None:
+        return next(reversed(self.slots.values()), None)
+
+    def stale_slots(self, now: float) -> list[HandshakeSlot]:
+        """Those to give up before another one is opened."""
+        slots = list(self.slots.values())
+        excess = len(slots) - (HANDSHAKE_SLOTS - 1)
+        return [
+            slot
+            for position, slot in enumerate(slots)
+            if position < excess or now - slot.sent_at >= HANDSHAKE_SLOT_TIME
+        ]
+
+    def move_to(self, endpoint: Endpoint) -> None:
+        """The peer was heard from there. A cookie belongs to the path it came by."""
+        if endpoint != self.endpoint:
+            self.endpoint = endpoint
+            self.cookie = None

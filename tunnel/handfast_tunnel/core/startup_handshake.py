@@ -1,0 +1,134 @@
+"""Greeting every peer after a start, instead of waiting for it to notice (RECOVERY, sections 4 and 5).
+
+A peer whose endpoint is known gets initiations in a fixed cadence: a quick burst that outruns lost
+packets, a silence that leaves the peer's own attempts alone, then a slow beat until 90 s. All peers
+share a token bucket, and everyone gets a first initiation before anyone gets a second.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections import deque
+from collections.abc import Iterable
+from math import inf
+
+from .constants import (
+    CADENCE,
+    CADENCE_END,
+    CADENCE_INTERVAL,
+    CADENCE_SILENCE,
+    REKEY_TIMEOUT_JITTER,
+)
+from .handshake import Handshakes, Initiate
+from .interface import Interface
+from .peer import Method, Peer, Recovery
+from .session import Keypair
+from .token_bucket import TokenBucket
+
+_ANSWER_GRACE = 1.0
+"""An older initiation was answered, so the path is good: the newest gets this long to be answered too."""
+
+
+class StartupHandshakes:
+    """The recoveries of an interface's peers."""
+
+    def __init__(self, interface: Interface, handshakes: Handshakes) -> None:
+        self._interface = interface
+        self._handshakes = handshakes
+        rate = interface.settings.burst_per_second
+        self._bucket = TokenBucket(rate, burst=max(1.0, min(50.0, rate / 10)))
+        self._first: deque[tuple[Peer, Recovery]] = deque()
+        self._again: deque[tuple[Peer, Recovery]] = deque()
+        self._later: list[tuple[float, int, Peer, Recovery]] = []
+        self._sequence = 0
+
+    def begin(self, peers: Iterable[Peer], now: float, *, announce: bool) -> int:
+        """Starts a recovery of each; those without an endpoint wait. Returns how many are greeted."""
+        greeted = 0
+        for peer in sorted(peers, key=lambda peer: -peer.last_received):
+            if announce and peer.endpoint is not None:
+                peer.recovery = Recovery("announced", "pending")
+                self._first.append((peer, peer.recovery))
+                greeted += 1
+            else:
+                peer.recovery = Recovery("waited", "waiting")
+        return greeted
+
+    def stop(self) -> None:
+        """The device is down: nothing is on its way any more."""
+        self._first.clear()
+        self._again.clear()
+        self._later.clear()
+
+    def next_deadline(self, now: float) -> float:
+        if self._first or self._again:
+            return self._bucket.next_token(now)
+        return self._later[0][0] if self._later else inf
+
+    def tick(self, now: float) -> None:
+        """Sends what is due, as far as the bucket reaches."""
+        while self._later and self._later[0][0] <= now:
+            due, _, peer, recovery = heapq.heappop(self._later)
+            if due == recovery.due:
+                self._again.append((peer, recovery))
+        while (self._first or self._again) and self._bucket.take(now):
+            peer, recovery = (self._first or self._again).popleft()
+            if peer.recovery is recovery and recovery.state == "pending":
+                self._step(peer, recovery, now)
+
+    def _step(self, peer: Peer, recovery: Recovery, now: float) -> None:
+        if recovery.started is None:
+            recovery.started = now
+        if now - recovery.started >= CADENCE_END:
+            recovery.state, recovery.method = "waiting", "waited"
+            peer.timers.gave_up(now)
+            self._interface.flush_staged(peer)
+            self._interface.log(peer, "no answer for 90 s; waiting for the peer's own handshake")
+            return
+        if self._interface.strict:
+            recovery.state = "waiting"
+            self._handshakes.initiate(peer, now, Initiate.RETRANSMIT)
+            return
+        self._handshakes.initiate(peer, now, Initiate.RECOVERY)
+        recovery.attempt += 1
+        self._put(peer, recovery, self._next_due(recovery, recovery.started, now))
+
+    def _next_due(self, recovery: Recovery, started: float, now: float) -> float:
+        if recovery.attempt < len(CADENCE):
+            return max(started + CADENCE[recovery.attempt], now)
+        pause = CADENCE_SILENCE if recovery.attempt == len(CADENCE) else CADENCE_INTERVAL
+        jitter = self._interface.random.random() * REKEY_TIMEOUT_JITTER
+        return min(now + pause + jitter, started + CADENCE_END)
+
+    def _put(self, peer: Peer, recovery: Recovery, due: float) -> None:
+        recovery.due = due
+        self._sequence += 1
+        heapq.heappush(self._later, (due, self._sequence, peer, recovery))
+
+    def completed(self, keypair: Keypair, now: float) -> None:
+        """A session was born. The peer is back unless a newer initiation of ours is still unanswered:
+        whoever holds that one could use it to move the peer elsewhere (RECOVERY, section 6)."""
+        peer, recovery = keypair.peer, keypair.peer.recovery
+        method: Method = "announced" if keypair.initiator else "waited"
+        self._end_outage(peer, method, now)
+        if recovery is None or recovery.state == "recovered":
+            return
+        if recovery.answered_at is None:
+            recovery.answered_at = now
+        if keypair.initiator and recovery.state == "pending" and peer.slots:
+            self._put(peer, recovery, max(recovery.due, now + _ANSWER_GRACE))
+            return
+        recovery.state, recovery.method = "recovered", method
+        if recovery.started is not None:
+            latency = recovery.answered_at - recovery.started
+            self._interface.statistics.observe_reconnect(method, latency)
+            self._interface.log(peer, f"back after {latency:.3f} s ({method})")
+
+    def resumed(self, peer: Peer, now: float) -> None:
+        """The peer was heard on a session that lived through the interruption."""
+        self._end_outage(peer, "resumed", now)
+
+    def _end_outage(self, peer: Peer, method: Method, now: float) -> None:
+        if peer.interrupted_at is not None:
+            self._interface.statistics.observe_outage(method, now - peer.interrupted_at)
+            peer.interrupted_at = None

@@ -1,0 +1,266 @@
+"""Packets of established sessions, both ways (paper, section 5.4.6), and when to ask for new keys.
+
+Work is done per batch: one session's run of packets at a time. The order of the checks is the rule of
+RECOVERY, section 8: age and counter limit, authentication, replay window, endpoint, keys, inner source.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+
+from .batch import open_batch, seal_batch
+from .constants import (
+    CONFIRM_INTERVAL,
+    CONFIRM_REPEATS,
+    KEEPALIVE_TIMEOUT,
+    REJECT_AFTER_TIME,
+    REKEY_AFTER_MESSAGES,
+    REKEY_TIMEOUT,
+    SEAL_BATCH,
+    STAGED_PACKETS,
+)
+from .ecn import CE, ECN_MASK, inner_ecn, mark_congestion
+from .endpoint import Endpoint
+from .handshake import Handshakes, Initiate
+from .interface import Interface
+from .peer import Peer
+from .session import Keypair
+from .startup_handshake import StartupHandshakes
+
+
+def trim(plaintext: bytes) -> tuple[bytes, bytes] | None:
+    """(IP packet without padding, its source address), or None if it is no IP packet."""
+    version = plaintext[0] >> 4
+    if version == 4 and len(plaintext) >= 20:
+        length, source = plaintext[2] << 8 | plaintext[3], plaintext[12:16]
+        shortest = 20
+    elif version == 6 and len(plaintext) >= 40:
+        length, source = (plaintext[4] << 8 | plaintext[5]) + 40, plaintext[8:24]
+        shortest = 40
+    else:
+        return None
+    if length == len(plaintext):
+        return plaintext, source
+    return (plaintext[:length], source) if shortest <= length < len(plaintext) else None
+
+
+def destination(packet: bytes) -> bytes | None:
+    """Destination address of an IP packet, or None if it is none."""
+    version = packet[0] >> 4 if packet else 0
+    if version == 4 and len(packet) >= 20:
+        return packet[16:20]
+    return packet[24:40] if version == 6 and len(packet) >= 40 else None
+
+
+class Transport:
+    """The data path of an interface."""
+
+    def __init__(self, interface: Interface, handshakes: Handshakes, startup: StartupHandshakes) -> None:
+        self._interface = interface
+        self._handshakes = handshakes
+        self._startup = startup
+
+    # --- to the network ---------------------------------------------------------------------------
+
+    def send(self, packets: Sequence[bytes], now: float) -> None:
+        """Routes packets from the TUN to their peers, a run of equal destination and ECN at a time."""
+        lookup = self._interface.routes.lookup
+        runs: dict[tuple[Peer, int], list[bytes]] = {}
+        last: tuple[bytes | None, int] | None = None
+        run: list[bytes] | None = None
+        for packet in packets:
+            address = destination(packet)
+            ecn = inner_ecn(packet) if address else 0
+            if (address, ecn) != last:
+                last = (address, ecn)
+                peer = lookup(address) if address else None
+                run = None if peer is None else runs.setdefault((peer, ecn), [])
+            if run is None:
+                self._interface.drop("no_route")
+            else:
+                run.append(packet)
+        for (peer, ecn), batch in runs.items():
+            self.send_to(peer, batch, ecn, now)
+
+    def send_to(self, peer: Peer, packets: list[bytes], ecn: int, now: float) -> None:
+        """Seals packets for one peer, or stages them and asks for a session."""
+        keypair = peer.current
+        if keypair is None or not keypair.can_send(now) or peer.endpoint is None:
+            self._stage(peer, packets)
+            self._handshakes.initiate(peer, now, Initiate.NEEDED)
+            return
+        sent = self._seal(keypair, packets, ecn, now)
+        if sent < len(packets):
+            self._stage(peer, packets[sent:])
+        if sent:
+            peer.timers.data_sent(now)
+        self._refresh_after_sending(peer, keypair, now)
+
+    def _seal(self, keypair: Keypair, packets: list[bytes], ecn: int, now: float) -> int:
+        """How many packets were sealed: all, but for the very last counters of a key."""
+        interface, peer = self._interface, keypair.peer
+        sent = 0
+        while sent < len(packets):
+            batch = packets[sent : sent + SEAL_BATCH]
+            base, count = keypair.reserve(len(batch))
+            if not count:
+                break
+            sealed = seal_batch(keypair.sealer, keypair.remote_index, base, batch[:count], interface.mtu)
+            interface.transmit(peer, sealed, ecn)
+            sent += count
+        if sent:
+            peer.timers.any_authenticated_packet_sent(now)
+        return sent
+
+    def _refresh_after_sending(self, peer: Peer, keypair: Keypair, now: float) -> None:
+        worn = keypair.counter >= REKEY_AFTER_MESSAGES
+        if worn or (keypair.initiator and now - keypair.born >= keypair.rekey_age):
+            self._handshakes.initiate(peer, now, Initiate.NEEDED)
+
+    def _stage(self, peer: Peer, packets: list[bytes]) -> None:
+        if peer.staged is None:
+            peer.staged = deque(maxlen=STAGED_PACKETS)
+        overflow = len(peer.staged) + len(packets) - STAGED_PACKETS
+        if overflow > 0:
+            self._interface.drop("staging", overflow)
+        peer.staged.extend(packets)
+
+    def flush(self, peer: Peer, now: float) -> bool:
+        """Sends what waited for a session; False if nothing did."""
+        staged, peer.staged = peer.staged, None
+        if not staged:
+            return False
+        for packet in staged:
+            self.send_to(peer, [packet], inner_ecn(packet), now)
+        return True
+
+    def keepalive(self, peer: Peer, now: float) -> None:
+        """An empty packet; where there is no session, a handshake towards one."""
+        keypair = peer.current
+        if keypair is None or not keypair.can_send(now) or peer.endpoint is None:
+            self._handshakes.initiate(peer, now, Initiate.NEEDED)
+            return
+        self._seal(keypair, [b""], 0, now)
+        self._refresh_after_sending(peer, keypair, now)
+
+    # --- a new session ----------------------------------------------------------------------------
+
+    def confirm(self, keypair: Keypair, now: float) -> None:
+        """First packets on keys we asked for: the peer uses them only once it has heard one."""
+        peer = keypair.peer
+        self._startup.completed(keypair, now)
+        if not self.flush(peer, now):
+            self.keepalive(peer, now)
+        if not self._interface.strict:
+            peer.confirm_step = 0
+            peer.timers.confirm_at(now + CONFIRM_REPEATS[0])
+
+    def repeat_confirmation(self, peer: Peer, now: float) -> None:
+        """The peer has not used the new key yet: perhaps the confirmation was lost."""
+        keypair = peer.current
+        if keypair is None or not keypair.initiator or keypair.heard:
+            return
+        self.keepalive(peer, now)
+        peer.confirm_step += 1
+        if peer.confirm_step < len(CONFIRM_REPEATS):
+            pause = CONFIRM_REPEATS[peer.confirm_step] - CONFIRM_REPEATS[peer.confirm_step - 1]
+            peer.timers.confirm_at(now + pause)
+
+    # --- from the network -------------------------------------------------------------------------
+
+    def receive(
+        self, keypair: Keypair, datagrams: Sequence[bytes], source: Endpoint, now: float, traffic_class: int
+    ) -> list[bytes]:
+        """Opens a run of one session's messages from one source; returns the inner IP packets."""
+        interface, peer = self._interface, keypair.peer
+        if keypair.expired(now):
+            interface.drop("expired", len(datagrams))
+            return []
+        counters, plaintexts = open_batch(keypair.opener, datagrams)
+        if len(counters) < len(datagrams):
+            interface.drop("authentication", len(datagrams) - len(counters))
+        if not counters:
+            return []
+        window = keypair.window
+        keypair.numbers.highest_received = max(keypair.numbers.highest_received, max(counters))
+        verdicts = window.accept_batch(counters)
+        if verdicts is not None:
+            plaintexts = [p for p, fresh in zip(plaintexts, verdicts, strict=True) if fresh]
+            interface.drop("replay", len(verdicts) - len(plaintexts))
+            if not plaintexts:
+                return []
+        size = sum(map(len, datagrams))
+        peer.received_bytes += size
+        interface.statistics.received_bytes += size
+        peer.move_to(source)
+        self._authenticated(keypair, now)
+        packets = self._inner_packets(peer, plaintexts)
+        if any(plaintexts):
+            peer.timers.data_received(now)
+        if traffic_class & ECN_MASK == CE:
+            packets = [mark_congestion(packet) for packet in packets]
+        return packets
+
+    def _authenticated(self, keypair: Keypair, now: float) -> None:
+        """What a valid packet proves: the peer is there and holds these keys."""
+        peer = keypair.peer
+        peer.last_received = now
+        peer.timers.any_authenticated_packet_received(now)
+        keypair.heard = True
+        if keypair is peer.next:
+            self._promote(keypair, now)
+        elif keypair is peer.previous:
+            self._reconfirm(peer, now)
+        if peer.interrupted_at is not None:
+            self._startup.resumed(peer, now)
+        current = peer.current
+        if (
+            current is not None
+            and current.initiator
+            and not peer.last_minute_handshake
+            and now - current.born >= REJECT_AFTER_TIME - KEEPALIVE_TIMEOUT - REKEY_TIMEOUT
+        ):
+            peer.last_minute_handshake = True
+            self._handshakes.initiate(peer, now, Initiate.NEEDED)
+
+    def _promote(self, keypair: Keypair, now: float) -> None:
+        """The peer uses keys we answered with: they are the session, and our own initiations are moot."""
+        interface, peer = self._interface, keypair.peer
+        interface.discard_keypair(peer.previous)
+        peer.previous, peer.current, peer.next = peer.current, keypair, None
+        interface.discard_slots(peer)
+        self._handshakes.complete(keypair, now)
+        self._startup.completed(keypair, now)
+        self.flush(peer, now)
+
+    def _reconfirm(self, peer: Peer, now: float) -> None:
+        """The peer still uses older keys: it may not know yet that we have the newer ones."""
+        current = peer.current
+        if (
+            current is None
+            or not current.initiator
+            or current.heard
+            or self._interface.strict
+            or now - peer.last_reconfirm < CONFIRM_INTERVAL
+        ):
+            return
+        peer.last_reconfirm = now
+        self.keepalive(peer, now)
+
+    def _inner_packets(self, peer: Peer, plaintexts: list[bytes]) -> list[bytes]:
+        """IP packets whose source the peer may use; keepalives are gone after this."""
+        interface = self._interface
+        lookup = interface.routes.lookup
+        packets = []
+        for plaintext in plaintexts:
+            if not plaintext:
+                continue
+            trimmed = trim(plaintext)
+            if trimmed is None:
+                interface.drop("not_ip")
+            elif lookup(trimmed[1]) is not peer:
+                interface.drop("source_not_allowed")
+            else:
+                packets.append(trimmed[0])
+        return packets
