@@ -183,10 +183,10 @@ class Device:
         due = self._interface.schedule.due(now)
         for _, timers in zip(range(_EXPIRIES_PER_CALL), due, strict=False):
             peer = timers.owner
-            assert isinstance(peer, Peer)
-            for expiry in timers.expired(now):
-                self._serve(peer, expiry, now)
-            timers.rearm()
+            if isinstance(peer, Peer):
+                for expiry in timers.expired(now):
+                    self._serve(peer, expiry, now)
+                timers.rearm()
 
     def _serve(self, peer: Peer, expiry: Expiry, now: float) -> None:
         match expiry:

@@ -310,6 +310,7 @@ class Handshakes:
         peer.move_to(source)
         peer.last_received = now
         peer.received_bytes += size
+        self._interface.statistics.received_bytes += size
         peer.timers.any_authenticated_packet_received(now)
 
     def complete(self, keypair: Keypair, now: float) -> None:

@@ -63,10 +63,16 @@ class Timers:
         self.stop()
 
     def stop(self) -> None:
-        """Disarms everything: the device is down or the peer is gone."""
+        """Disarms everything: the device is down."""
         self.zero_keys = self.retransmit = self.new_handshake = inf
         self.confirm = self.keepalive = self.persistent_keepalive = inf
         self.keepalive_again = False
+
+    def retire(self) -> None:
+        """The peer is gone; nothing of it is kept alive by what is still scheduled."""
+        self.stop()
+        self.persistent_interval = 0
+        self.owner = None
 
     def _arm(self, deadline: float) -> float:
         if deadline < self.scheduled:

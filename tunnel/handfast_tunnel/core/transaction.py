@@ -163,7 +163,7 @@ class Transaction:
         interface.peers, interface.routes = peers, self._routes
         for peer in gone:
             interface.forget_sessions(peer)
-            peer.timers.stop()
+            peer.timers.retire()
             peer.recovery = None
             peer.marks.erase()
 

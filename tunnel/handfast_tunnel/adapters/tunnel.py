@@ -1,0 +1,261 @@
+"""One running interface: the device between its TUN, its UDP sockets and the clock."""
+
+from __future__ import annotations
+
+import errno
+import gc
+import logging
+import time
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+from ..core.configuration import InterfaceChange, Settings
+from ..core.device import Device
+from ..errors import ConfigurationError
+from .event_loop import EventLoop
+from .link import LinkState, LinkWatcher
+from .tun import LinkDeleted, Tun
+from .udp import UdpSockets
+
+logger = logging.getLogger(__name__)
+
+_PEERS_PER_STEP: Final = 32
+_HANDSHAKE_SLICE: Final = 0.0005
+_HANDSHAKE_SHARE: Final = 0.25
+"""While data waits, handshakes get so much of a turn, and at least one (RECOVERY, section 4)."""
+_HANDSHAKE_IDLE_SLICE: Final = 0.005
+_COST_WEIGHT: Final = 1 / 16
+
+
+class Tunnel:
+    """The interface `name`. Its methods are called from the event loop's thread only."""
+
+    def __init__(self, tun: Tun, loop: EventLoop, settings: Settings) -> None:
+        self.name = tun.name
+        self.loop = loop
+        self.device = Device(settings)
+        self._tun = tun
+        self._udp: UdpSockets | None = None
+        self._link = LinkWatcher(tun.name)
+        self._busy = False
+        self._turn_began = loop.now
+        self._handshake_cost = 0.0004
+        loop.watch(self._link.fileno(), self._on_link)
+
+    @property
+    def features(self) -> list[str]:
+        """What the kernel lends a hand with, in sentences."""
+        return [self._tun.features] + ([self._udp.features] if self._udp else [])
+
+    def run(self) -> int:
+        """Serves until the loop is stopped; returns its status."""
+        logger.debug("%s", self._tun.features)
+        self._link_changed(self._link.current())
+        gc.freeze()
+        try:
+            return self.loop.run(self._end_turn)
+        finally:
+            self._close()
+
+    def _close(self) -> None:
+        if not self.device.frozen:
+            self.device.freeze(self.loop.now)
+        self._close_sockets()
+        self._link.close()
+        self._tun.close()
+
+    # --- a turn -----------------------------------------------------------------------------------
+
+    def _on_tun(self, _events: int) -> None:
+        try:
+            packets = self._tun.read_batch()
+        except LinkDeleted:
+            self._deleted()
+            return
+        if packets:
+            self._busy = True
+            self.device.send(packets, self.loop.now)
+            self._transmit()
+
+    def _on_udp(self, fd: int) -> None:
+        udp = self._udp
+        if udp is None:
+            return
+        now = self.loop.now
+        packets: list[bytes] = []
+        for datagrams, source, traffic_class in udp.receive_batch(fd):
+            packets += self.device.receive(datagrams, source, now, traffic_class)
+        if packets:
+            self._busy = True
+            try:
+                self._tun.write_batch(packets)
+            except LinkDeleted:
+                self._deleted()
+        self._transmit()
+
+    def _transmit(self) -> None:
+        transmissions = self.device.take_transmissions()
+        if transmissions and self._udp is not None:
+            for refused in self._udp.send(transmissions):
+                self.device.local_address_refused(refused)
+
+    def _end_turn(self) -> float:
+        """Handshakes within their budget, then timers; returns when the next turn is due."""
+        now = self.loop.now
+        self.device.set_wall_offset(time.time() - now)
+        self._work_off_handshakes(now)
+        now = self.loop.now
+        if self.device.next_deadline(now) <= now:
+            self.device.handle_timers(now)
+        self._transmit()
+        for event in self.device.take_events():
+            logger.debug("%s: peer %s: %s", self.name, event.public_key.hex()[:8], event.what)
+        self._busy = False
+        self._turn_began = self.loop.now
+        if self.device.handshake_backlog:
+            return self._turn_began
+        return self.device.next_deadline(self._turn_began)
+
+    def _work_off_handshakes(self, now: float) -> None:
+        if not self.device.handshake_backlog:
+            return
+        spent = now - self._turn_began
+        budget = (
+            min(_HANDSHAKE_SLICE, spent * _HANDSHAKE_SHARE / (1 - _HANDSHAKE_SHARE))
+            if self._busy
+            else _HANDSHAKE_IDLE_SLICE
+        )
+        began = now
+        while self.device.handshake_backlog:
+            self.device.process_handshake(now)
+            finished = self.loop.now
+            self._handshake_cost += (finished - now - self._handshake_cost) * _COST_WEIGHT
+            now = finished
+            if now - began >= budget:
+                break
+        self.device.set_handshake_cost(self._handshake_cost)
+
+    # --- link -------------------------------------------------------------------------------------
+
+    def _on_link(self, _events: int) -> None:
+        state = self._link.read()
+        if state is not None:
+            self._link_changed(state)
+
+    def _link_changed(self, state: LinkState) -> None:
+        if state.deleted:
+            self._deleted()
+            return
+        self.device.set_mtu(state.mtu)
+        if state.up and not self.device.is_up:
+            self._up()
+        elif not state.up and self.device.is_up:
+            self._down()
+
+    def _up(self) -> None:
+        try:
+            self._open_sockets(self._bind(self.device.listen_port, self.device.fwmark))
+        except OSError as error:
+            logger.error(
+                "%s: cannot open UDP port %d: %s; choose another with `wg set %s listen-port`",
+                self.name, self.device.listen_port, error.strerror, self.name,
+            )  # fmt: skip
+            return
+        self.device.up(self.loop.now)
+        self.loop.watch(self._tun.fileno(), self._on_tun)
+        logger.debug("%s: up on port %d", self.name, self.device.listen_port)
+
+    def _down(self) -> None:
+        if not self.device.frozen:
+            self.loop.unwatch(self._tun.fileno())
+        self._close_sockets()
+        self.device.down(self.loop.now)
+        logger.debug("%s: down", self.name)
+
+    def _deleted(self) -> None:
+        logger.debug("%s: the interface was deleted", self.name)
+        self.loop.stop(0)
+
+    # --- sockets ----------------------------------------------------------------------------------
+
+    def _bind(self, port: int, fwmark: int) -> UdpSockets:
+        return UdpSockets.bind(port, fwmark)
+
+    def _open_sockets(self, udp: UdpSockets) -> None:
+        self._udp = udp
+        self.device.listen_port = udp.port
+        if not self.device.frozen:
+            self._watch_sockets()
+
+    def _watch_sockets(self) -> None:
+        for fd in self._udp.filenos if self._udp else ():
+            self.loop.watch(fd, lambda _events, fd=fd: self._on_udp(fd))  # type: ignore[misc]
+
+    def _unwatch_sockets(self) -> None:
+        for fd in self._udp.filenos if self._udp else ():
+            self.loop.unwatch(fd)
+
+    def _close_sockets(self) -> None:
+        if self._udp is not None:
+            if not self.device.frozen:
+                self._unwatch_sockets()
+            self._udp.close()
+            self._udp = None
+
+    # --- what people ask for ----------------------------------------------------------------------
+
+    def apply(self, change: InterfaceChange) -> Iterator[None]:
+        """A job that applies a whole change in one swap, or raises ConfigurationError and changes nothing."""
+        transaction = self.device.transaction()
+        transaction.stage_interface(change)
+        for count, peer in enumerate(change.peers, 1):
+            transaction.stage(peer)
+            if count % _PEERS_PER_STEP == 0:
+                yield
+        sockets = self._sockets_for(change)
+        self.device.commit(transaction, self.loop.now)
+        if sockets is not None:
+            self._close_sockets()
+            self._open_sockets(sockets)
+        elif change.fwmark is not None and self._udp is not None:
+            self._udp.set_fwmark(change.fwmark)
+        if change.drain is not None:
+            self.drain(change.drain)
+        gc.freeze()
+        self._transmit()
+
+    def _sockets_for(self, change: InterfaceChange) -> UdpSockets | None:
+        """Sockets on another port, where the change asks for one and the link is up."""
+        port = change.listen_port
+        if port is None or self._udp is None or port == self._udp.port:
+            return None
+        fwmark = self.device.fwmark if change.fwmark is None else change.fwmark
+        try:
+            return self._bind(port, fwmark)
+        except OSError as error:
+            raise ConfigurationError(
+                f"{self.name}: cannot listen on UDP port {port}: {error.strerror}; "
+                "another program may hold it: choose another port or 0",
+                error.errno or errno.EADDRINUSE,
+            ) from error
+
+    def drain(self, on: bool) -> None:
+        """Freezes the interface, packets waiting in the kernel's queues, or lets it go on."""
+        if on == self.device.frozen:
+            return
+        if on:
+            if self.device.is_up:
+                self._unwatch_sockets()
+                self.loop.unwatch(self._tun.fileno())
+            self.device.freeze(self.loop.now)
+            logger.debug("%s: drained: nothing more is sent or opened", self.name)
+            return
+        self.device.thaw()
+        if self.device.is_up:
+            self._watch_sockets()
+            self.loop.watch(self._tun.fileno(), self._on_tun)
+        logger.debug("%s: thawed", self.name)
+
+    def handshake(self, public_keys: Sequence[bytes] | None) -> int:
+        """Forces handshakes with the named peers, or all; how many were started."""
+        return self.device.initiate(public_keys, self.loop.now)
