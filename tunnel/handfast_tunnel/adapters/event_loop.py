@@ -57,7 +57,7 @@ class EventLoop:
         os.eventfd_write(self._wakeup, 1)
 
     def run(self, end_turn: Callable[[], float]) -> int:
-        """Turns until `stop`; returns its status. `end_turn` closes each turn and says when the next is due."""
+        """Turns until `stop`; returns its status. `end_turn` closes a turn and says when the next is due."""
         deadline = end_turn()
         while self._status is None:
             for fd, events in self._epoll.poll(self._timeout(deadline), _MAX_EVENTS):

@@ -153,16 +153,16 @@ class Tunnel:
             self._down()
 
     def _up(self) -> None:
+        port = self.device.listen_port
         try:
-            self._open_sockets(self._bind(self.device.listen_port, self.device.fwmark))
+            self._open_sockets(UdpSockets.bind(port, self.device.fwmark))
         except OSError as error:
-            logger.error(
-                "%s: cannot open UDP port %d: %s; choose another with `wg set %s listen-port`",
-                self.name, self.device.listen_port, error.strerror, self.name,
-            )  # fmt: skip
+            remedy = f"choose another with `wg set {self.name} listen-port`"
+            logger.error("%s: cannot open UDP port %d: %s; %s", self.name, port, error.strerror, remedy)  # noqa: TRY400
             return
         self.device.up(self.loop.now)
-        self.loop.watch(self._tun.fileno(), self._on_tun)
+        if not self.device.frozen:
+            self.loop.watch(self._tun.fileno(), self._on_tun)
         logger.debug("%s: up on port %d", self.name, self.device.listen_port)
 
     def _down(self) -> None:
@@ -177,9 +177,6 @@ class Tunnel:
         self.loop.stop(0)
 
     # --- sockets ----------------------------------------------------------------------------------
-
-    def _bind(self, port: int, fwmark: int) -> UdpSockets:
-        return UdpSockets.bind(port, fwmark)
 
     def _open_sockets(self, udp: UdpSockets) -> None:
         self._udp = udp
@@ -231,7 +228,7 @@ class Tunnel:
             return None
         fwmark = self.device.fwmark if change.fwmark is None else change.fwmark
         try:
-            return self._bind(port, fwmark)
+            return UdpSockets.bind(port, fwmark)
         except OSError as error:
             raise ConfigurationError(
                 f"{self.name}: cannot listen on UDP port {port}: {error.strerror}; "

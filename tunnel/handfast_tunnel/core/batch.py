@@ -35,15 +35,12 @@ def seal_batch(
     for number, packet in enumerate(packets, base):
         counter = pack(number)
         missing = -len(packet) % PADDING
-        if missing:
-            packet += _ZEROS[: max(0, min(missing, mtu - len(packet)))]
-        datagrams.append(prefix + counter + encrypt(_NONCE_PREFIX + counter, packet, None))
+        padded = packet + _ZEROS[: max(0, min(missing, mtu - len(packet)))] if missing else packet
+        datagrams.append(prefix + counter + encrypt(_NONCE_PREFIX + counter, padded, None))
     return datagrams
 
 
-def open_batch(
-    opener: ChaCha20Poly1305, datagrams: Sequence[bytes]
-) -> tuple[list[int], list[bytes]]:
+def open_batch(opener: ChaCha20Poly1305, datagrams: Sequence[bytes]) -> tuple[list[int], list[bytes]]:
     """Counters and plaintexts (padding included) of the messages that authenticate, in order.
 
     A counter past the limit is refused before it is opened. Forgeries are left out.

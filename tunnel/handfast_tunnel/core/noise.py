@@ -166,9 +166,7 @@ def open_initiation(own: StaticKey, message: Initiation) -> OpenedInitiation:
     return OpenedInitiation(static, _hash(hash_, message.static), chaining_key)
 
 
-def finish_initiation(
-    opened: OpenedInitiation, message: Initiation, static_static: bytes
-) -> ResponderState:
+def finish_initiation(opened: OpenedInitiation, message: Initiation, static_static: bytes) -> ResponderState:
     """Authenticates the sender and yields its timestamp."""
     chaining_key, key = _kdf2(opened.chaining_key, static_static)
     timestamp = _open(key, message.timestamp, opened.hash)

@@ -139,23 +139,21 @@ class Transaction:
             interface.fwmark = change.fwmark
         if key_changed:
             interface.take_key(self._key)
-        greet = []
-        for draft in self._drafts.values():
-            if self._apply(draft, now) and not key_changed:
-                greet.append(draft.peer)
+        greet = [draft.peer for draft in self._drafts.values() if self._apply(draft, now)]
         return list(interface.peers.values()) if key_changed else greet
 
     def _swap_peers(self) -> None:
         interface = self._interface
-        removed = self._removed
         if self._replace:
             drafts = {key: draft.peer for key, draft in self._drafts.items()}
             gone = [p for p in interface.peers.values() if drafts.get(p.public_key) is not p]
             peers = drafts
         else:
-            gone = list(removed.values())
-            peers = {k: p for k, p in interface.peers.items() if k not in removed} if removed else interface.peers
-            peers = peers | {key: draft.peer for key, draft in self._drafts.items() if draft.is_new}
+            gone = list(self._removed.values())
+            peers = interface.peers.copy()
+            for key in self._removed:
+                del peers[key]
+            peers |= {key: draft.peer for key, draft in self._drafts.items() if draft.is_new}
         if self._key is not None and (own := peers.pop(self._key.public, None)) is not None:
             gone.append(own)
             for prefix in own.allowed_ips:

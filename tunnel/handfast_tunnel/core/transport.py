@@ -183,7 +183,7 @@ class Transport:
         if not counters:
             return []
         window = keypair.window
-        keypair.numbers.highest_received = max(keypair.numbers.highest_received, max(counters))
+        keypair.numbers.highest_received = max(keypair.numbers.highest_received, *counters)
         verdicts = window.accept_batch(counters)
         if verdicts is not None:
             plaintexts = [p for p, fresh in zip(plaintexts, verdicts, strict=True) if fresh]
