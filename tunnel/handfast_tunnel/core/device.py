@@ -207,6 +207,8 @@ class Device:
                 self._transport.keepalive(peer, now)
 
     def _retransmit(self, peer: Peer, now: float) -> None:
+        if peer.in_cadence:
+            return
         if peer.handshake_attempts >= MAX_HANDSHAKE_ATTEMPTS:
             self.statistics.handshakes["initiator", "timeout"] += 1
             self._interface.flush_staged(peer)

@@ -84,7 +84,7 @@ class Handshakes:
         if reason is Initiate.NEEDED:
             if now - peer.last_initiation_sent < REKEY_TIMEOUT:
                 return False
-            if peer.in_cadence:
+            if peer.in_cadence and peer.greeted:
                 return False
             peer.handshake_attempts = 0
         if interface.key is None or peer.endpoint is None:
@@ -185,8 +185,9 @@ class Handshakes:
         peer.cookie, peer.cookie_born = cookie, now
         self._interface.statistics.handshakes["initiator", "cookie"] += 1
         if not self._interface.strict and not slot.cookie_used:
-            slot.cookie_used = True
             self.initiate(peer, now, Initiate.RECOVERY)
+            for each in peer.slots.values():
+                each.cookie_used = True
 
     @property
     def backlog(self) -> bool:
@@ -270,15 +271,9 @@ class Handshakes:
         return keypair
 
     def _adopt_as_initiator(self, peer: Peer, keypair: Keypair) -> None:
-        interface = self._interface
-        if peer.next is not None:
-            interface.discard_keypair(peer.previous)
-            interface.discard_keypair(peer.current)
-            peer.previous = peer.next
-        else:
-            interface.discard_keypair(peer.previous)
-            peer.previous = peer.current
-        peer.next, peer.current = None, keypair
+        """Keys that we answered with meanwhile stay `next`: if the peer uses them, they win after all."""
+        self._interface.discard_keypair(peer.previous)
+        peer.previous, peer.current = peer.current, keypair
 
     # --- both -------------------------------------------------------------------------------------
 

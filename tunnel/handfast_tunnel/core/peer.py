@@ -30,7 +30,7 @@ class HandshakeSlot:
         self.mac1 = mac1
         self.sent_at = sent_at
         self.cookie_used = False
-        """Whether a cookie reply to it was already followed by a retry."""
+        """Whether a cookie reply was answered with a retry, or it is that retry: there is only one."""
 
 
 RecoveryState = Literal["pending", "waiting", "recovered"]
@@ -151,6 +151,11 @@ class Peer:
         """Whether the recovery decides when initiations leave, its silence included."""
         recovery = self.recovery
         return recovery is not None and recovery.state == "pending"
+
+    @property
+    def greeted(self) -> bool:
+        """Whether the recovery has sent its first initiation; with many peers that can take a while."""
+        return self.recovery is not None and self.recovery.started is not None
 
     @property
     def keypairs(self) -> list[Keypair]:
