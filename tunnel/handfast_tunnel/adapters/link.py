@@ -1,0 +1,115 @@
+"""What happens to the network interface: up, down, another MTU, deleted.
+
+Sources: rtnetlink(7), netlink(7).
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+from collections.abc import Iterator
+from struct import Struct
+from typing import Final, NamedTuple
+
+NETLINK_ROUTE: Final = 0
+RTMGRP_LINK: Final = 1
+NLM_F_REQUEST: Final = 1
+NLMSG_ERROR: Final = 2
+RTM_NEWLINK: Final = 16
+RTM_DELLINK: Final = 17
+RTM_GETLINK: Final = 18
+IFLA_MTU: Final = 4
+IFF_UP: Final = 1
+
+RECEIVE_BYTES: Final = 65536
+
+_HEADER = Struct("=IHHII")  # length, type, flags, sequence, port
+_LINK = Struct("=BxHiII")  # family, type, index, flags, change
+_ATTRIBUTE = Struct("=HH")
+_INT = Struct("=i")
+_UNSIGNED = Struct("=I")
+
+
+class LinkState(NamedTuple):
+    up: bool
+    mtu: int
+    deleted: bool = False
+
+
+DELETED: Final = LinkState(up=False, mtu=0, deleted=True)
+
+
+class LinkWatcher:
+    """Follows one interface by its index, through renames. Raises OSError(ENODEV) if there is none."""
+
+    def __init__(self, name: str) -> None:
+        try:
+            self._index = socket.if_nametoindex(name)
+        except OSError as error:
+            raise OSError(errno.ENODEV, os.strerror(errno.ENODEV), name) from error
+        self._socket = socket.socket(
+            socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC, NETLINK_ROUTE
+        )
+        try:
+            self._socket.bind((0, RTMGRP_LINK))
+        except OSError:
+            self._socket.close()
+            raise
+        self.fileno = self._socket.fileno
+        self.close = self._socket.close
+
+    def current(self) -> LinkState:
+        """Ask the kernel, which answers within the call."""
+        body = _LINK.pack(socket.AF_UNSPEC, 0, self._index, 0, 0)
+        header = _HEADER.pack(_HEADER.size + len(body), RTM_GETLINK, NLM_F_REQUEST, 0, 0)
+        self._socket.send(header + body)
+        return self.read() or DELETED
+
+    def read(self) -> LinkState | None:
+        """The newest state among the messages that wait; None when none of them is about this interface."""
+        state = None
+        while True:
+            try:
+                data = self._socket.recv(RECEIVE_BYTES)
+            except BlockingIOError:
+                return state
+            except OSError as error:
+                if error.errno != errno.ENOBUFS:  # messages were lost: ask
+                    raise
+                return self.current()
+            for kind, body in _messages(data):
+                state = self._parse(kind, body) or state
+
+    def _parse(self, kind: int, body: bytes) -> LinkState | None:
+        if kind == NLMSG_ERROR:
+            return DELETED if -_INT.unpack_from(body)[0] == errno.ENODEV else None
+        if kind not in {RTM_NEWLINK, RTM_DELLINK}:
+            return None
+        family, _, index, flags, _ = _LINK.unpack_from(body)
+        if index != self._index or family != socket.AF_UNSPEC:
+            return None
+        if kind == RTM_DELLINK:
+            return DELETED
+        mtu = next((_UNSIGNED.unpack(value)[0] for key, value in _attributes(body) if key == IFLA_MTU), 0)
+        return LinkState(up=bool(flags & IFF_UP), mtu=mtu)
+
+
+def _messages(data: bytes) -> Iterator[tuple[int, bytes]]:
+    while len(data) >= _HEADER.size:
+        length, kind, *_ = _HEADER.unpack_from(data)
+        yield kind, data[_HEADER.size : length]
+        data = data[_aligned(length) :]
+
+
+def _attributes(body: bytes) -> Iterator[tuple[int, bytes]]:
+    rest = body[_LINK.size :]
+    while len(rest) >= _ATTRIBUTE.size:
+        length, key = _ATTRIBUTE.unpack_from(rest)
+        yield key, rest[_ATTRIBUTE.size : length]
+        rest = rest[max(_aligned(length), _ATTRIBUTE.size) :]
+
+
+def _aligned(length: int) -> int:
+    """Messages and attributes begin at multiples of four."""
+    return length + 3 & ~3

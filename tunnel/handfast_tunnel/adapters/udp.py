@@ -1,0 +1,340 @@
+"""UDP sockets on one port for IPv4 and IPv6: many datagrams a system call, replies from where they came to.
+
+UDP_GRO hands over a run of datagrams from one sender as one piece; UDP_SEGMENT sends such a run. Source
+addresses stick by IP_PKTINFO and IPV6_PKTINFO. Sources: udp(7), ip(7), ipv6(7), linux/udp.h.
+"""
+
+from __future__ import annotations
+
+import errno
+import select
+import socket
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from struct import Struct
+from typing import Any, Final
+
+from ..core.endpoint import Endpoint
+from .features import disabled_features
+
+SO_SNDBUFFORCE: Final = 32
+SO_RCVBUFFORCE: Final = 33
+IP_PKTINFO: Final = 8
+IP_MTU_DISCOVER: Final = 10
+IPV6_MTU_DISCOVER: Final = 23
+PMTUDISC_DONT: Final = 0
+UDP_SEGMENT: Final = 103
+UDP_GRO: Final = 104
+
+BUFFER_BYTES: Final = 7 << 20
+"""Room for what arrives in 0.1 s and more, while the process is busy or being replaced."""
+BIND_ATTEMPTS: Final = 100
+RECEIVE_DATAGRAMS: Final = 128
+"""One batch ends after this many datagrams, so that the other direction gets its turn."""
+RECEIVE_BYTES: Final = 65535
+CONTROL_BYTES: Final = 256
+MAX_SEGMENTS: Final = 64
+MAX_SEGMENTED_BYTES: Final = 65507
+SEND_PATIENCE: Final = 5
+"""Milliseconds that one `send` may wait for room in a full socket buffer before it drops."""
+
+_IPV4_PKTINFO = Struct("=i4s4s")  # interface, local address, destination in the header
+_IPV6_PKTINFO = Struct("=16si")
+_INT = Struct("=i")
+_SHORT = Struct("=H")
+_LINK_LOCAL = b"\xfe\x80"
+_REFUSES_LOCAL_ADDRESS: Final = {errno.EINVAL, errno.EADDRNOTAVAIL, errno.ENETUNREACH, errno.EHOSTUNREACH}
+
+ControlMessages = list[tuple[int, int, bytes]]
+Received = tuple[list[bytes], Endpoint, int]
+"""Datagrams of one sender, where they came from, and the traffic class byte of their IP header."""
+
+
+class UdpSockets:
+    """The sockets of one interface. Closed until `bind`; `dropped_datagrams` counts what could not leave."""
+
+    def __init__(self, disabled: Collection[str] | None = None) -> None:
+        self._disabled = disabled_features() if disabled is None else disabled
+        self._sockets: dict[int, _Socket] = {}
+        self.port = 0
+        self.dropped_datagrams = 0
+
+    def bind(self, port: int, fwmark: int = 0) -> None:
+        """Listen on `port`, or on a free one if 0. If that fails, the sockets stay as they were."""
+        if self._sockets and port == self.port:
+            self.set_mark(fwmark)
+            return
+        sockets = _open_on_one_port(port, fwmark, self._disabled)
+        self.close()
+        self._sockets = {each.fileno(): each for each in sockets}
+        self.port = sockets[0].port
+
+    def close(self) -> None:
+        for each in self._sockets.values():
+            each.close()
+        self._sockets = {}
+        self.port = 0
+
+    @property
+    def filenos(self) -> list[int]:
+        return list(self._sockets)
+
+    @property
+    def features(self) -> str:
+        """What makes batches possible here, as a sentence for the log."""
+        return "UDP: " + "; ".join(each.features for each in self._sockets.values())
+
+    def set_mark(self, fwmark: int) -> None:
+        for each in self._sockets.values():
+            each.set_mark(fwmark)
+
+    def receive_batch(self, fd: int) -> list[Received]:
+        """What has arrived on the socket `fd`, at most a batch; empty when nothing has."""
+        receive = self._sockets[fd].receive
+        batch: list[Received] = []
+        remaining = RECEIVE_DATAGRAMS
+        while remaining > 0:
+            received = receive()
+            if received is None:
+                break
+            datagrams, endpoint, traffic_class = received
+            remaining -= len(datagrams)
+            if batch and batch[-1][1] is endpoint and batch[-1][2] == traffic_class:
+                batch[-1][0].extend(datagrams)
+            else:
+                batch.append(received)
+        return batch
+
+    def send(self, transmissions: Iterable[tuple[Endpoint, list[bytes], int]]) -> list[Endpoint]:
+        """Send datagrams; returns the endpoints whose local address is no longer usable.
+
+        To these they have been sent from an address of the kernel's choice.
+        """
+        refused = []
+        by_family = {each.is_ipv6: each for each in self._sockets.values()}
+        for each in by_family.values():
+            each.patience = SEND_PATIENCE
+        for endpoint, datagrams, traffic_class in transmissions:
+            sender = by_family.get(endpoint.is_ipv6)
+            if sender is None:
+                self.dropped_datagrams += len(datagrams)
+                continue
+            try:
+                dropped = sender.send(endpoint, datagrams, traffic_class)
+            except _LocalAddressRefusedError as refusal:
+                refused.append(endpoint)
+                dropped = sender.send(endpoint.without_local(), refusal.unsent, traffic_class)
+            self.dropped_datagrams += dropped
+        return refused
+
+
+class _LocalAddressRefusedError(Exception):
+    def __init__(self, unsent: list[bytes]) -> None:
+        self.unsent = unsent
+
+
+class _Socket:
+    """One family's socket."""
+
+    def __init__(
+        self, family: socket.AddressFamily, port: int, fwmark: int, disabled: Collection[str]
+    ) -> None:
+        self.is_ipv6 = family == socket.AF_INET6
+        self.patience = SEND_PATIENCE
+        self._socket = socket.socket(family, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
+        try:
+            self._set_options(disabled)
+            self.set_mark(fwmark)
+            self._socket.bind(("::" if self.is_ipv6 else "", port))
+        except OSError:
+            self._socket.close()
+            raise
+        self.port: int = self._socket.getsockname()[1]
+        self.fileno = self._socket.fileno
+        self.close = self._socket.close
+        self._last_source: tuple[tuple[Any, ...], bytes] | None = None
+        self._last_endpoint = Endpoint("", 0)
+
+    def _set_options(self, disabled: Collection[str]) -> None:
+        option = self._socket.setsockopt
+        if self.is_ipv6:
+            option(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            option(socket.IPPROTO_IPV6, IPV6_MTU_DISCOVER, PMTUDISC_DONT)
+            option(socket.IPPROTO_IPV6, socket.IPV6_RECVTCLASS, 1)
+        else:
+            # RECOVERY, section 8: with path MTU discovery a forged ICMP message would stop large datagrams.
+            option(socket.IPPROTO_IP, IP_MTU_DISCOVER, PMTUDISC_DONT)
+            option(socket.IPPROTO_IP, socket.IP_RECVTOS, 1)
+        if "pktinfo" not in disabled:
+            if self.is_ipv6:
+                option(socket.IPPROTO_IPV6, socket.IPV6_RECVPKTINFO, 1)
+            else:
+                option(socket.IPPROTO_IP, IP_PKTINFO, 1)
+        self._segments = "udp_gso" not in disabled and self._try_option(socket.IPPROTO_UDP, UDP_SEGMENT, 0)
+        self._gathers = "udp_gro" not in disabled and self._try_option(socket.IPPROTO_UDP, UDP_GRO, 1)
+        for force, ordinary in ((SO_RCVBUFFORCE, socket.SO_RCVBUF), (SO_SNDBUFFORCE, socket.SO_SNDBUF)):
+            if not self._try_option(socket.SOL_SOCKET, force, BUFFER_BYTES):
+                option(socket.SOL_SOCKET, ordinary, BUFFER_BYTES)
+
+    def _try_option(self, level: int, name: int, value: int) -> bool:
+        try:
+            self._socket.setsockopt(level, name, value)
+        except OSError:
+            return False
+        return True
+
+    def set_mark(self, fwmark: int) -> None:
+        if fwmark or self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_MARK):
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, fwmark)
+
+    @property
+    def features(self) -> str:
+        family = "IPv6" if self.is_ipv6 else "IPv4"
+        return f"{family} sends {_runs(self._segments)}, receives {_runs(self._gathers)}"
+
+    def receive(self) -> Received | None:
+        try:
+            data, control, _, address = self._socket.recvmsg(RECEIVE_BYTES, CONTROL_BYTES)
+        except OSError:  # nothing there, or an error of an earlier datagram, which this call has cleared
+            return None
+        size = traffic_class = 0
+        packet_info = b""
+        for _, kind, value in control:
+            if kind == UDP_GRO:
+                size = _INT.unpack(value)[0]
+            elif kind in {socket.IP_TOS, socket.IPV6_TCLASS}:
+                traffic_class = value[0] if len(value) == 1 else _INT.unpack(value)[0]
+            elif kind in {IP_PKTINFO, socket.IPV6_PKTINFO}:
+                packet_info = value
+        source = (address, packet_info)
+        if source != self._last_source:
+            self._last_source = source
+            self._last_endpoint = _endpoint(address, packet_info)
+        if 0 < size < len(data):
+            datagrams = [data[start : start + size] for start in range(0, len(data), size)]
+        else:
+            datagrams = [data]
+        return datagrams, self._last_endpoint, traffic_class
+
+    def send(self, endpoint: Endpoint, datagrams: list[bytes], traffic_class: int) -> int:
+        """Send in order; returns how many were dropped."""
+        address = (endpoint.host, endpoint.port, 0, endpoint.scope) if self.is_ipv6 else endpoint[:2]
+        control = self._control_messages(endpoint, traffic_class)
+        dropped = 0
+        sent = 0
+        for run in _equal_runs(datagrams) if self._segments else ([each] for each in datagrams):
+            try:
+                self._send_run(run, control, address)
+            except OSError as error:
+                if endpoint.local and error.errno in _REFUSES_LOCAL_ADDRESS:
+                    raise _LocalAddressRefusedError(datagrams[sent:]) from error
+                dropped += len(run)
+            sent += len(run)
+        return dropped
+
+    def _send_run(
+        self, run: Sequence[bytes], control: ControlMessages, address: tuple[str | int, ...]
+    ) -> None:
+        if len(run) > 1:
+            segment = (socket.IPPROTO_UDP, UDP_SEGMENT, _SHORT.pack(len(run[0])))
+            try:
+                self._send_message(run, [*control, segment], address)
+            except OSError as error:
+                if error.errno == errno.EIO:  # a device without checksum offload (udp(7))
+                    self._segments = False
+                elif error.errno not in {errno.EINVAL, errno.EMSGSIZE}:
+                    raise
+            else:
+                return
+        for datagram in run:
+            self._send_message([datagram], control, address)
+
+    def _send_message(
+        self, buffers: Sequence[bytes], control: ControlMessages, address: tuple[str | int, ...]
+    ) -> None:
+        try:
+            self._socket.sendmsg(buffers, control, 0, address)
+        except BlockingIOError:
+            if not self._becomes_writable():
+                raise
+            self._socket.sendmsg(buffers, control, 0, address)
+
+    def _becomes_writable(self) -> bool:
+        """Whether a full buffer drains soon. Dropping a burst costs its senders more than a short wait."""
+        poll = select.poll()
+        poll.register(self._socket, select.POLLOUT)
+        if poll.poll(self.patience):
+            return True
+        self.patience = 0
+        return False
+
+    def _control_messages(self, endpoint: Endpoint, traffic_class: int) -> ControlMessages:
+        control: ControlMessages = []
+        level = socket.IPPROTO_IPV6 if self.is_ipv6 else socket.IPPROTO_IP
+        if traffic_class:
+            kind = socket.IPV6_TCLASS if self.is_ipv6 else socket.IP_TOS
+            control.append((level, kind, _INT.pack(traffic_class)))
+        # Routes choose the interface, as for the kernel's WireGuard: were it named here, IPv4 would take any
+        # destination for a neighbour once that interface lost its route. A link-local address needs the name.
+        if self.is_ipv6 and len(endpoint.local) == 16:
+            interface = endpoint.interface if endpoint.local.startswith(_LINK_LOCAL) else 0
+            control.append((level, socket.IPV6_PKTINFO, _IPV6_PKTINFO.pack(endpoint.local, interface)))
+        elif not self.is_ipv6 and len(endpoint.local) == 4:
+            control.append((level, IP_PKTINFO, _IPV4_PKTINFO.pack(0, endpoint.local, bytes(4))))
+        return control
+
+
+def _open_on_one_port(port: int, fwmark: int, disabled: Collection[str]) -> list[_Socket]:
+    attempts = 1 if port else BIND_ATTEMPTS
+    for attempt in range(attempts):
+        try:
+            return _open_both_families(port, fwmark, disabled)
+        except OSError as error:
+            # The port that IPv4 was given may be taken for IPv6.
+            if error.errno != errno.EADDRINUSE or attempt + 1 == attempts:
+                raise
+    raise AssertionError
+
+
+def _open_both_families(port: int, fwmark: int, disabled: Collection[str]) -> list[_Socket]:
+    sockets: list[_Socket] = []
+    for family in (socket.AF_INET, socket.AF_INET6):
+        try:
+            sockets.append(_Socket(family, port, fwmark, disabled))
+        except OSError as error:
+            if error.errno == errno.EAFNOSUPPORT and (sockets or family == socket.AF_INET):
+                continue
+            for each in sockets:
+                each.close()
+            raise
+        port = sockets[0].port
+    return sockets
+
+
+def _endpoint(address: tuple[Any, ...], packet_info: bytes) -> Endpoint:
+    host, port = address[:2]
+    scope = address[3] if len(address) > 2 else 0
+    local, interface = b"", 0
+    if len(packet_info) == _IPV4_PKTINFO.size:
+        interface, local, _ = _IPV4_PKTINFO.unpack(packet_info)
+    elif packet_info:
+        local, interface = _IPV6_PKTINFO.unpack(packet_info)
+    return Endpoint(host, port, scope, local, interface)
+
+
+def _equal_runs(datagrams: list[bytes]) -> Iterator[list[bytes]]:
+    """Cut into runs that one UDP_SEGMENT send may carry: equal sizes, only the last one shorter."""
+    start = 0
+    while start < len(datagrams):
+        size = len(datagrams[start])
+        end = start + 1
+        limit = min(len(datagrams), start + min(MAX_SEGMENTS, MAX_SEGMENTED_BYTES // (size or 1)))
+        while end < limit and len(datagrams[end]) == size:
+            end += 1
+        if end < limit and 0 < len(datagrams[end]) < size:
+            end += 1
+        yield datagrams[start:end]
+        start = end
+
+
+def _runs(supported: bool) -> str:
+    return "runs of datagrams" if supported else "one datagram a call"
