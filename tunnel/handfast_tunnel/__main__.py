@@ -1,0 +1,7 @@
+"""`python -m handfast_tunnel` is `handfast-tunnel`."""
+
+import sys
+
+from .cli import main
+
+sys.exit(main())

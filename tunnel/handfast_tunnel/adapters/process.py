@@ -1,0 +1,85 @@
+"""The process itself: kept out of dumps, put into the background, ended by signals."""
+
+from __future__ import annotations
+
+import logging
+import os
+import resource
+import signal
+import sys
+from typing import TYPE_CHECKING, Final
+
+from ..errors import StartError
+from .libc import forbid_dumps
+
+if TYPE_CHECKING:
+    from .tunnel import Tunnel
+
+READY: Final = b"\0"
+
+log = logging.getLogger(__name__)
+
+
+def protect_secrets() -> None:
+    """Keys lie in this process's memory: no core dumps, no tracing by others."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    try:
+        forbid_dumps()
+    except OSError as error:
+        log.warning("memory can be dumped by others of this user: %s", error.strerror)
+
+
+def configure_logging(interface: str, level: int) -> None:
+    """Lines as wireguard-go writes them, but to the standard error stream."""
+    logging.basicConfig(
+        level=level,
+        format=f"%(levelname)s: ({interface}) %(asctime)s %(message)s",
+        datefmt="%Y/%m/%d %H:%M:%S",
+    )
+
+
+def end_on_signals(tunnel: Tunnel) -> None:
+    """SIGTERM and SIGINT freeze the tunnel, so that nothing half-done leaves it, and end it with status 0."""
+
+    def end() -> None:
+        tunnel.drain(True)
+        tunnel.loop.stop(0)
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: tunnel.loop.call_soon_threadsafe(end))
+
+
+class Background:
+    """The child of a fork. Its parent waits for its result, and ends with it."""
+
+    def __init__(self, pipe: int) -> None:
+        self._pipe = pipe
+
+    def ready(self, *, keep_output: bool) -> None:
+        """Lets the parent end; from here on there is no terminal."""
+        null = os.open(os.devnull, os.O_RDWR)
+        for fd in (0,) if keep_output else (0, 1, 2):
+            os.dup2(null, fd)
+        os.close(null)
+        os.chdir("/")
+        self.report(READY)
+
+    def report(self, result: bytes) -> None:
+        """READY, or why this process cannot start, for the parent to print."""
+        os.write(self._pipe, result)
+        os.close(self._pipe)
+
+
+def go_to_background() -> Background:
+    """Returns in the child only. The parent ends with status 0, or raises the child's StartError."""
+    reading, writing = os.pipe()
+    if os.fork() == 0:
+        os.close(reading)
+        os.setsid()
+        return Background(writing)
+    os.close(writing)
+    with os.fdopen(reading, "rb") as pipe:
+        result = pipe.read()
+    if result == READY:
+        sys.exit(0)
+    raise StartError(result.decode() or "the background process died at its start: see why with --foreground")

@@ -1,0 +1,41 @@
+"""The command `handfast-tunnel`: a daemon as `wireguard-go` is one, and commands that ask a running one."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+
+from . import __version__
+from .errors import HandfastError
+
+COMMANDS = frozenset({"drain", "handshake", "status"})
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    arguments = sys.argv[1:] if arguments is None else arguments
+    try:
+        return _run(arguments)
+    except HandfastError as error:
+        print(f"handfast-tunnel: {error}", file=sys.stderr)
+        return 1
+
+
+def _run(arguments: Sequence[str]) -> int:
+    """Imports only what this call needs: the daemon's first packets wait for its imports."""
+    if arguments and arguments[0] in COMMANDS:
+        from . import commands
+
+        return commands.run(arguments[0], arguments[1:])
+    if "--version" in arguments:
+        print(f"handfast-tunnel {__version__}")
+        return 0
+    from .options import USAGE, parse
+
+    if not arguments or {"-h", "--help"} & set(arguments):
+        print(USAGE, end="", file=sys.stdout if arguments else sys.stderr)
+        return 0 if arguments else 1
+    options = parse(arguments, os.environ)
+    from . import daemon
+
+    return daemon.run(options)

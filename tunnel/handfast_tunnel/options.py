@@ -1,0 +1,137 @@
+"""The daemon's command line and environment, read by hand: argparse would cost its start 8 ms."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from .adapters.text import parse_endpoint, parse_number
+from .core.configuration import Settings
+from .core.endpoint import Endpoint
+from .errors import StartError
+
+USAGE: Final = """\
+usage: handfast-tunnel [options] INTERFACE      run a WireGuard interface, in the background
+       handfast-tunnel drain [INTERFACE] [--off]
+       handfast-tunnel handshake [INTERFACE] [PEER...]
+       handfast-tunnel status [INTERFACE] [--json]
+
+INTERFACE may be left out of the commands where one tunnel runs.
+
+options:
+  -f, --foreground              stay in the foreground
+      --metrics ADDRESS:PORT    serve /metrics for Prometheus, and /healthz
+      --metrics-per-peer        with one series per peer, for the first 500 peers
+      --timers recovery|strict  strict: only the timers of the WireGuard paper
+      --version, -h, --help
+
+environment:
+  LOG_LEVEL                     verbose, debug, error or silent
+  WG_PROCESS_FOREGROUND=1       stay in the foreground
+  WG_TUN_FD, WG_UAPI_FD         descriptors of an opened TUN device and configuration socket
+  HANDFAST_TIMERS               as --timers
+  HANDFAST_ANNOUNCE             always (default) or never: whether known endpoints get a handshake at start
+  HANDFAST_DISABLE              kernel features to do without, such as udp_gso,udp_gro
+  HANDFAST_RUN_DIR              where the commands find a tunnel (default /run/handfast)
+"""
+
+LOG_LEVELS: Final = {
+    "verbose": logging.DEBUG,
+    "debug": logging.DEBUG,
+    "error": logging.ERROR,
+    "silent": logging.CRITICAL + 1,
+}
+
+Timers = Literal["recovery", "strict"]
+TIMERS: Final[Mapping[str, Timers]] = {"recovery": "recovery", "strict": "strict"}
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    interface: str
+    foreground: bool
+    metrics: Endpoint | None
+    metrics_per_peer: bool
+    settings: Settings
+    log_level: int
+    keep_output: bool
+    """In the background too, what is logged goes to the standard error stream: LOG_LEVEL asked for it."""
+    tun_fd: int | None
+    uapi_fd: int | None
+
+
+def parse(arguments: Sequence[str], environment: Mapping[str, str]) -> Options:
+    """Raises StartError."""
+    flags: set[str] = set()
+    values: dict[str, str] = {}
+    interfaces: list[str] = []
+    rest = iter(arguments)
+    for argument in rest:
+        name, equals, value = argument.partition("=")
+        if name in {"--metrics", "--timers"}:
+            values[name] = value if equals else _value(name, next(rest, None))
+        elif argument in {"-f", "--foreground", "--metrics-per-peer"}:
+            flags.add(argument)
+        elif argument.startswith("-"):
+            raise StartError(f"unknown option {argument!r}: see handfast-tunnel --help")
+        else:
+            interfaces.append(argument)
+    if len(interfaces) != 1:
+        raise StartError(f"one INTERFACE is needed, not {len(interfaces)}: see handfast-tunnel --help")
+    level = environment.get("LOG_LEVEL", "")
+    return Options(
+        interface=interfaces[0],
+        foreground=bool(flags & {"-f", "--foreground"}) or environment.get("WG_PROCESS_FOREGROUND") == "1",
+        metrics=_metrics_address(values.get("--metrics")),
+        metrics_per_peer="--metrics-per-peer" in flags,
+        settings=Settings(
+            timers=_timers(values.get("--timers"), environment), announce=_announce(environment)
+        ),
+        log_level=LOG_LEVELS.get(level, logging.WARNING),
+        keep_output=level not in {"", "silent"},
+        tun_fd=_descriptor(environment, "WG_TUN_FD"),
+        uapi_fd=_descriptor(environment, "WG_UAPI_FD"),
+    )
+
+
+def _value(name: str, value: str | None) -> str:
+    if value is None:
+        raise StartError(f"{name} needs a value: see handfast-tunnel --help")
+    return value
+
+
+def _timers(option: str | None, environment: Mapping[str, str]) -> Timers:
+    text = option or environment.get("HANDFAST_TIMERS") or "recovery"
+    if text not in TIMERS:
+        raise StartError(
+            f"{'HANDFAST_TIMERS' if option is None else '--timers'}={text}: choose recovery or strict"
+        )
+    return TIMERS[text]
+
+
+def _announce(environment: Mapping[str, str]) -> bool:
+    text = environment.get("HANDFAST_ANNOUNCE") or "always"
+    if text not in {"always", "never"}:
+        raise StartError(f"HANDFAST_ANNOUNCE={text}: choose always or never")
+    return text == "always"
+
+
+def _metrics_address(text: str | None) -> Endpoint | None:
+    if text is None:
+        return None
+    try:
+        return parse_endpoint(text)
+    except ValueError as reason:
+        raise StartError(f"--metrics: {reason}") from None
+
+
+def _descriptor(environment: Mapping[str, str], name: str) -> int | None:
+    text = environment.get(name)
+    if not text:
+        return None
+    try:
+        return parse_number(text, 2**31 - 1)
+    except ValueError as reason:
+        raise StartError(f"{name}: {reason}") from None
