@@ -14,7 +14,7 @@ from ..core.device import Device
 from ..errors import ConfigurationError
 from .event_loop import EventLoop
 from .link import LinkState, LinkWatcher
-from .tun import LinkDeleted, Tun
+from .tun import LinkDeletedError, Tun
 from .udp import UdpSockets
 
 logger = logging.getLogger(__name__)
@@ -69,7 +69,7 @@ class Tunnel:
     def _on_tun(self, _events: int) -> None:
         try:
             packets = self._tun.read_batch()
-        except LinkDeleted:
+        except LinkDeletedError:
             self._deleted()
             return
         if packets:
@@ -89,7 +89,7 @@ class Tunnel:
             self._busy = True
             try:
                 self._tun.write_batch(packets)
-            except LinkDeleted:
+            except LinkDeletedError:
                 self._deleted()
         self._transmit()
 
@@ -155,7 +155,7 @@ class Tunnel:
     def _up(self) -> None:
         port = self.device.listen_port
         try:
-            self._open_sockets(UdpSockets.bind(port, self.device.fwmark))
+            self._open_sockets(_bound_sockets(port, self.device.fwmark))
         except OSError as error:
             remedy = f"choose another with `wg set {self.name} listen-port`"
             logger.error("%s: cannot open UDP port %d: %s; %s", self.name, port, error.strerror, remedy)  # noqa: TRY400
@@ -215,7 +215,7 @@ class Tunnel:
             self._close_sockets()
             self._open_sockets(sockets)
         elif change.fwmark is not None and self._udp is not None:
-            self._udp.set_fwmark(change.fwmark)
+            self._udp.set_mark(change.fwmark)
         if change.drain is not None:
             self.drain(change.drain)
         gc.freeze()
@@ -228,7 +228,7 @@ class Tunnel:
             return None
         fwmark = self.device.fwmark if change.fwmark is None else change.fwmark
         try:
-            return UdpSockets.bind(port, fwmark)
+            return _bound_sockets(port, fwmark)
         except OSError as error:
             raise ConfigurationError(
                 f"{self.name}: cannot listen on UDP port {port}: {error.strerror}; "
@@ -256,3 +256,9 @@ class Tunnel:
     def handshake(self, public_keys: Sequence[bytes] | None) -> int:
         """Forces handshakes with the named peers, or all; how many were started."""
         return self.device.initiate(public_keys, self.loop.now)
+
+
+def _bound_sockets(port: int, fwmark: int) -> UdpSockets:
+    sockets = UdpSockets()
+    sockets.bind(port, fwmark)
+    return sockets
