@@ -1,0 +1,1 @@
+"""Handfast and other implementations, on one wire."""

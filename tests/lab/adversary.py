@@ -1,4 +1,4 @@
-"""Messages that nobody asked for: floods of initiations with a valid mac1, and noise."""
+"""Messages that nobody asked for: floods of initiations with a valid mac1, noise, replays and forgeries."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ import base64
 import os
 import random
 import socket
+import struct
 import threading
 import time
 from contextlib import suppress
 from hashlib import blake2s
-from typing import TYPE_CHECKING, Self
+from types import TracebackType
+from typing import Self
 
-if TYPE_CHECKING:
-    from types import TracebackType
-
-    from .namespaces import Node
+from .namespaces import Node
+from .wire import Datagram
 
 _MAC1_LABEL = b"mac1----"
 
@@ -29,7 +29,7 @@ def forged_initiation(public_key: str) -> bytes:
 
 def noise(size: int, count: int, seed: int) -> list[bytes]:
     """Random datagrams: of each type in turn at its proper length or any other, and of no type at all."""
-    chance = random.Random(seed)  # noqa: S311 (repeatable)
+    chance = random.Random(seed)
     proper = {1: 148, 2: 92, 3: 64, 4: 32}
     datagrams = []
     for number in range(count):
@@ -38,6 +38,28 @@ def noise(size: int, count: int, seed: int) -> list[bytes]:
         body = chance.randbytes(length)
         datagrams.append(bytes([type_, 0, 0, 0])[:length] + body[4:] if type_ else body)
     return datagrams
+
+
+class Injector:
+    """Puts datagrams on the wire at the router, with any source address (IPv4)."""
+
+    def __init__(self, router: Node) -> None:
+        self._socket = router.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW)
+
+    def close(self) -> None:
+        self._socket.close()
+
+    def send(self, payload: bytes, source: tuple[str, int], destination: tuple[str, int]) -> None:
+        udp = struct.pack("!HHHH", source[1], destination[1], 8 + len(payload), 0)
+        addresses = socket.inet_aton(source[0]) + socket.inet_aton(destination[0])
+        # The kernel fills in what is 0: length, identification and checksum.
+        ip = struct.pack("!BBHHHBBH", 0x45, 0, 0, 0, 0, 64, socket.IPPROTO_UDP, 0)
+        self._socket.sendto(ip + addresses + udp + payload, destination)
+
+    def resend(self, datagram: Datagram, payload: bytes | None = None) -> None:
+        """Send a captured datagram once more, as it was or with another payload."""
+        source = datagram.source, datagram.source_port
+        self.send(payload or datagram.payload, source, (datagram.destination, datagram.destination_port))
 
 
 class Flood:

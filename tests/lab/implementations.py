@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import shutil
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from .namespaces import LabError, Node, Process, wait_until
 from .tools import tool
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping
+_ACCEPTS = " 00010000 "
+"""The flag of a listening socket in /proc/net/unix."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Implementation:
     ) -> Process:
         """Start it and wait until it takes configuration."""
         process = self.launch(node, interface, environment)
-        wait_until(lambda: _answers(node, interface, process), 10, f"{self} to take configuration")
+        wait_until(lambda: _listens(node, interface, process), 10, f"{self} to take configuration")
         return process
 
     def launch(
@@ -46,10 +46,12 @@ class Implementation:
         return Implementation(self.name, (*self.command, *options), {**self.environment, **environment})
 
 
-def _answers(node: Node, interface: str, process: Process) -> bool:
+def _listens(node: Node, interface: str, process: Process) -> bool:
+    # Not by asking: `wg` removes a socket on which nobody listens yet.
     if (status := process.poll()) is not None:
         raise LabError(f"ended with {status}: {process.output()}")
-    return node.attempt("wg", "show", interface, "public-key").returncode == 0
+    sockets = Path(f"/proc/{node.pid}/net/unix").read_text().splitlines()
+    return any(line.endswith(f"/{interface}.sock") and _ACCEPTS in line for line in sockets)
 
 
 def handfast() -> Implementation:

@@ -15,17 +15,22 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from types import TracebackType
+from typing import Self
 
 from .agent import REQUEST
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-    from types import TracebackType
-
 _AGENT = Path(__file__).with_name("agent.py")
-_BECOME_AGENT = 'mount -t tmpfs -o mode=755 tmpfs /run && ip link set lo up && exec "$@"'
+# Addresses work at once when nobody waits for duplicates of them.
+_BECOME_AGENT = """
+set -e
+mount -t tmpfs -o mode=755 tmpfs /run
+ip link set lo up
+sysctl -qw net.ipv6.conf.default.dad_transmits=0
+exec "$@"
+"""
 
 
 class LabError(Exception):
@@ -87,6 +92,7 @@ class Node:
     def __init__(self, name: str, user_namespace: int, directory: Path) -> None:
         self.name = name
         self.directory = directory
+        self._started: list[subprocess.Popen[bytes]] = []
         self._lock = threading.Lock()
         self._line, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         enter = ["nsenter", "--preserve-credentials", "--user", f"--target={user_namespace}"]
@@ -148,6 +154,7 @@ class Node:
                 stdout=output,
                 stderr=output,
             )
+        self._started.append(popen)
         return Process(popen, path)
 
     def socket(self, family: int, type: int, protocol: int = 0) -> socket.socket:
@@ -166,6 +173,8 @@ class Node:
         except subprocess.TimeoutExpired:
             self._holder.kill()
             self._holder.wait()
+        for popen in self._started:
+            popen.wait(5)
 
 
 def _with_environment(environment: Mapping[str, str] | None) -> list[str]:

@@ -10,14 +10,13 @@ else as the router's own address on that side.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Self
+from types import TracebackType
+from typing import Self
 
+from .adversary import Injector
 from .filters import Filters
 from .namespaces import Lab, Node
 from .wire import Capture
-
-if TYPE_CHECKING:
-    from types import TracebackType
 
 UNDERLAY_MTU = 1500
 
@@ -67,6 +66,7 @@ class Network:
         self.lab = Lab()
         self.hosts: dict[str, Host] = {}
         self._captures: list[Capture] = []
+        self._injectors: list[Injector] = []
         try:
             (self.router,) = self.lab.add_nodes("router")
             self.router.run("sysctl", "-qw", "net.ipv4.ip_forward=1", "net.ipv6.conf.all.forwarding=1")
@@ -112,7 +112,18 @@ class Network:
         self._captures.append(capture)
         return capture
 
+    def injector(self) -> Injector:
+        """What an attacker on the path can do; with a capture and a filter: delay and reorder."""
+        self._injectors.append(Injector(self.router))
+        return self._injectors[-1]
+
+    def report(self) -> str:
+        """What the captures saw and the programs wrote, for people."""
+        captured = [f"--- {capture.name}{capture.summary()}" for capture in self._captures]
+        written = [f"--- {log.name}\n{log.read_text()[-4000:]}" for log in self.lab.directory.glob("*.log")]
+        return "\n".join([*captured, *written])
+
     def close(self) -> None:
-        for capture in self._captures:
-            capture.close()
+        for opened in (*self._captures, *self._injectors):
+            opened.close()
         self.lab.close()

@@ -5,18 +5,15 @@ from __future__ import annotations
 import base64
 import os
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
+from .implementations import Implementation
 from .namespaces import LabError, Process, wait_until
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from .implementations import Implementation
-    from .network import Host
+from .network import Host
 
 PORT = 51820
 TUNNEL_MTU = 1420

@@ -20,17 +20,15 @@ import struct
 import threading
 import time
 from bisect import bisect_left
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from ipaddress import ip_address
 from itertools import pairwise
-from typing import TYPE_CHECKING, Self
+from types import TracebackType
+from typing import Self
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from types import TracebackType
-
-    from .namespaces import Node
+from .namespaces import Node
 
 ECHO_PORT = 7
 SINK_PORT = 9

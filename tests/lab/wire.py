@@ -10,15 +10,13 @@ import socket
 import struct
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from ipaddress import ip_address
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 from .filters import Message
 from .namespaces import LabError, Node
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 _ETH_P_ALL = 3
 _ETH_P_IP = 0x0800
@@ -73,6 +71,7 @@ class Capture:
     """Records what passes on one interface until it is closed."""
 
     def __init__(self, node: Node, interface: str) -> None:
+        self.name = f"on the cable of {interface}"
         self.datagrams: list[Datagram] = []
         self._news = threading.Condition()
         self._socket = node.socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(_ETH_P_ALL))

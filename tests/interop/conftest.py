@@ -1,0 +1,108 @@
+"""What the tests share: a network each, and one Handfast peer with one of the others opposite."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import pytest
+
+from tests.lab.adversary import Injector
+from tests.lab.filters import Filters
+from tests.lab.implementations import OTHERS, Implementation, implementation
+from tests.lab.network import Network
+from tests.lab.peer import Peer, introduce
+from tests.lab.probes import Probes
+from tests.lab.wire import Capture
+
+_failed = pytest.StashKey[bool]()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
+    report = yield
+    if report.failed:
+        item.stash[_failed] = True
+    return report
+
+
+@pytest.fixture
+def network(request: pytest.FixtureRequest) -> Iterator[Network]:
+    with Network() as network:
+        yield network
+        if request.node.stash.get(_failed, False):
+            print(network.report())
+
+
+@pytest.fixture
+def filters(network: Network) -> Filters:
+    return network.filters
+
+
+@pytest.fixture
+def injector(network: Network) -> Injector:
+    return network.injector()
+
+
+@pytest.fixture
+def probes() -> Iterator[Probes]:
+    with Probes() as probes:
+        yield probes
+
+
+@pytest.fixture(params=OTHERS)
+def other(request: pytest.FixtureRequest) -> Implementation:
+    """Each of the implementations that Handfast has to get on with."""
+    return implementation(request.param)
+
+
+@pytest.fixture
+def wireguard_go() -> Implementation:
+    """Debian's wireguard-go, where one unmodified implementation is enough."""
+    return implementation("wireguard-go")
+
+
+@pytest.fixture
+def handfast() -> Implementation:
+    return implementation("handfast")
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A client that knows where the server is, and a server that may know where the client is."""
+
+    server: Peer
+    client: Peer
+    ours: Peer
+    theirs: Peer
+    on_client_cable: Capture
+    on_server_cable: Capture
+
+    def start(self) -> None:
+        self.server.start()
+        self.client.start()
+
+
+@pytest.fixture(params=["handfast-serves", "handfast-calls"])
+def pair(
+    request: pytest.FixtureRequest, network: Network, handfast: Implementation, other: Implementation
+) -> Pair:
+    """Handfast and each other implementation, in both roles; introduced, not started."""
+    return make_pair(network, handfast, other, handfast_serves=request.param == "handfast-serves")
+
+
+@pytest.fixture
+def serving(network: Network, handfast: Implementation, other: Implementation) -> Pair:
+    """Handfast as the server of each other implementation."""
+    return make_pair(network, handfast, other, handfast_serves=True)
+
+
+def make_pair(
+    network: Network, handfast: Implementation, other: Implementation, *, handfast_serves: bool
+) -> Pair:
+    server_host, client_host = network.add("server", "client")
+    server = Peer(server_host, handfast if handfast_serves else other)
+    client = Peer(client_host, other if handfast_serves else handfast)
+    introduce(client, server)
+    ours, theirs = (server, client) if handfast_serves else (client, server)
+    return Pair(server, client, ours, theirs, network.capture(client_host), network.capture(server_host))
