@@ -66,8 +66,10 @@ class Interface:
 
     def take_key(self, key: StaticKey | None) -> None:
         """Takes the interface's key; everything derived from the former one is void."""
-        self.key = key
+        had_key, self.key = self.key is not None, key
         self.checker = CookieChecker(key.public) if key else None
+        if not had_key:
+            return
         for peer in self.peers.values():
             peer.static_static = None
             self.discard_slots(peer)
