@@ -31,7 +31,7 @@ present() { [ -e "$1" ] || command -v "$1" >/dev/null; }
 
 # Recommended packages stay out: those of wireguard-tools include a kernel.
 apt_install() {
-    local install=(apt-get -qq -o DPkg::Lock::Timeout=300 install --no-install-recommends "$@")
+    local install=(apt-get -qq -o DPkg::Lock::Timeout=300 -o Dpkg::Use-Pty=0 install --no-install-recommends "$@")
     command -v apt-get >/dev/null || die "this system has no apt-get: install what Debian calls '$*', then try again"
     may_be_root || die "missing Debian packages, and neither root nor sudo to install them with. Ask an administrator for:
        apt-get install --no-install-recommends $*"

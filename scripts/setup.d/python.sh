@@ -7,33 +7,40 @@ uv_home="$cache/uv-$(pin uv)"
 uv="$uv_home/bin/uv"
 
 provide_python() {
-    [ -x .venv/bin/python ] && [ -x "$uv" ] || provide_interpreter
     [ -x "$uv" ] || install_uv
-    [ -x .venv/bin/python ] || "$uv" venv --quiet --python "$python" .venv
+    [ -x .venv/bin/python ] || make_environment
     "$uv" sync --quiet --frozen --all-extras
 }
 
-provide_interpreter() {
-    find_python || {
-        apt_install python3 python3-venv
-        find_python || die "Python >= 3.11 is needed, and this system's python3 is older: install one, then try again"
-    }
+# Debian refuses pip outside of an environment (PEP 668), so uv gets its own.
+install_uv() {
+    say "installing uv $(pin uv)"
+    need_interpreter
     # Debian splits pip's bootstrap from python3.
     "$python" -c 'import ensurepip' 2>/dev/null || apt_install python3-venv
+    "$python" -m venv --clear "$uv_home"
+    indented "$uv_home/bin/pip" install --quiet --disable-pip-version-check "uv==$(pin uv)"
 }
 
-find_python() {
+make_environment() {
+    say "installing the dependencies that uv.lock names"
+    need_interpreter
+    "$uv" venv --quiet --python "$python" .venv
+}
+
+need_interpreter() {
+    find_interpreter || {
+        apt_install python3 python3-venv
+        find_interpreter || die "Python >= 3.11 is needed, and this system's python3 is older: install one, then try again"
+    }
+}
+
+# Leaves the first one that is new enough in $python.
+find_interpreter() {
     local candidate
     for candidate in python3 python3.{14,13,12,11} /usr/bin/python3; do
         python=$("$candidate" -c 'import sys; sys.version_info < (3, 11) or print(sys.executable)' 2>/dev/null) || continue
         [ -z "$python" ] || return 0
     done
     return 1
-}
-
-# Debian refuses pip outside of an environment (PEP 668), so uv gets its own.
-install_uv() {
-    say "installing uv $(pin uv)"
-    "$python" -m venv --clear "$uv_home"
-    indented "$uv_home/bin/pip" install --quiet --disable-pip-version-check "uv==$(pin uv)"
 }
