@@ -11,10 +11,13 @@ import select
 import socket
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from struct import Struct
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from ..core.endpoint import Endpoint
 from .features import disabled_features
+
+if TYPE_CHECKING:
+    from ..core.interface import Transmission
 
 SO_SNDBUFFORCE: Final = 32
 SO_RCVBUFFORCE: Final = 33
@@ -104,16 +107,17 @@ class UdpSockets:
                 batch.append(received)
         return batch
 
-    def send(self, transmissions: Iterable[tuple[Endpoint, list[bytes], int]]) -> list[Endpoint]:
-        """Send datagrams; returns the endpoints whose local address is no longer usable.
+    def send(self, transmissions: Iterable[Transmission]) -> list[Transmission]:
+        """Send datagrams; returns the transmissions whose local address is no longer usable.
 
-        To these they have been sent from an address of the kernel's choice.
+        They have been sent from an address of the kernel's choice.
         """
         refused = []
         by_family = {each.is_ipv6: each for each in self._sockets.values()}
         for each in by_family.values():
             each.patience = SEND_PATIENCE
-        for endpoint, datagrams, traffic_class in transmissions:
+        for transmission in transmissions:
+            endpoint, datagrams, traffic_class, _ = transmission
             sender = by_family.get(endpoint.is_ipv6)
             if sender is None:
                 self.dropped_datagrams += len(datagrams)
@@ -121,7 +125,7 @@ class UdpSockets:
             try:
                 dropped = sender.send(endpoint, datagrams, traffic_class)
             except _LocalAddressRefusedError as refusal:
-                refused.append(endpoint)
+                refused.append(transmission)
                 dropped = sender.send(endpoint.without_local(), refusal.unsent, traffic_class)
             self.dropped_datagrams += dropped
         return refused
