@@ -7,7 +7,8 @@ from argparse import ArgumentParser, Namespace
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from .adapters import control
+from .adapters.control import directory
+from .adapters.control_client import ControlError, ask, running
 from .adapters.text import parse_base64_key
 
 NAMES: Final = ("drain", "handshake", "status")
@@ -40,7 +41,7 @@ _DESCRIPTIONS: Final = {
 
 def _drain(options: Namespace) -> int:
     interface = _interface(options.interface)
-    control.ask(interface, {"call": "drain", "on": not options.off})
+    ask(interface, {"call": "drain", "on": not options.off})
     print(f"{interface}: {'thawed' if options.off else 'frozen'}")
     return 0
 
@@ -50,14 +51,14 @@ def _handshake(options: Namespace) -> int:
     if options.interface is not None and _is_key(options.interface):
         peers, options.interface = [options.interface, *peers], None
     interface = _interface(options.interface)
-    answer = control.ask(interface, {"call": "handshake", "peers": peers or None})
+    answer = ask(interface, {"call": "handshake", "peers": peers or None})
     print(f"{interface}: handshakes initiated with {_count(answer['initiated'], 'peer')}")
     return 0
 
 
 def _status(options: Namespace) -> int:
     interface = _interface(options.interface)
-    answer = control.ask(interface, {"call": "status"})
+    answer = ask(interface, {"call": "status"})
     print(json.dumps(answer, indent=2) if options.json else "\n".join(format_status(answer)))
     return 0
 
@@ -65,12 +66,12 @@ def _status(options: Namespace) -> int:
 def _interface(name: str | None) -> str:
     if name is not None:
         return name
-    running = control.running()
-    if len(running) == 1:
-        return running[0]
-    if running:
-        raise control.ControlError(f"several tunnels run here, name one of: {', '.join(running)}")
-    raise control.ControlError(f"no tunnel answers in {control.directory()}: start one, or run as its user")
+    names = running()
+    if len(names) == 1:
+        return names[0]
+    if names:
+        raise ControlError(f"several tunnels run here, name one of: {', '.join(names)}")
+    raise ControlError(f"no tunnel answers in {directory()}: start one, or run this as its user")
 
 
 def _is_key(text: str) -> bool:

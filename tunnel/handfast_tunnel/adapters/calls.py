@@ -64,6 +64,20 @@ CALLS: Final[Mapping[str, Callable[[Tunnel, Request], Answer]]] = {
 }
 
 
+def answer(tunnel: Tunnel, request: bytes) -> Answer:
+    """Raises ConfigurationError for a request that is refused, then or when it is iterated."""
+    try:
+        fields = json.loads(request)
+        call = CALLS[fields["call"]]
+    except (ValueError, TypeError, KeyError):
+        raise ConfigurationError(f"a request is JSON with a 'call' out of {', '.join(CALLS)}") from None
+    return call(tunnel, fields)
+
+
+def format_refusal(error: ConfigurationError) -> str:
+    return json.dumps({"error": str(error)})
+
+
 def recovery_state(peer: Peer) -> str:
     """`idle` outside a recovery; else how far the peer has come back."""
     return "idle" if peer.recovery is None else peer.recovery.state
