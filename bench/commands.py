@@ -1,0 +1,56 @@
+"""Small steps that several experiments take on a node of the lab."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Final
+
+from tests.lab.namespaces import Node
+
+QUIET_LOG: Final = {"LOG_LEVEL": "error"}
+
+
+def numbered(subnet: int, number: int) -> str:
+    """Address `number` of 10.<subnet>.0.0/16."""
+    return f"10.{subnet}.{number >> 8}.{number & 255}"
+
+
+def peer_section(key: str, allowed_ip: str, endpoint: str | None = None, keepalive: int = 0) -> str:
+    lines = ["[Peer]", f"PublicKey = {key}", f"AllowedIPs = {allowed_ip}/32"]
+    lines += [f"Endpoint = {endpoint}"] if endpoint else []
+    lines += [f"PersistentKeepalive = {keepalive}"] if keepalive else []
+    return "\n".join([*lines, ""])
+
+
+def interface_section(private_key: str, port: int) -> str:
+    return f"[Interface]\nPrivateKey = {private_key}\nListenPort = {port}\n"
+
+
+def setconf(interface: str, configuration: str) -> str:
+    """A line of shell."""
+    return f"wg setconf {interface} /dev/stdin <<'END'\n{configuration}END\n"
+
+
+def ip_batch(lines: Iterable[str]) -> str:
+    """A line of shell."""
+    return "ip -batch - <<'END'\n" + "\n".join(lines) + "\nEND\n"
+
+
+def uapi_socket(node: Node, interface: str) -> Path:
+    """The configuration socket of an interface, as seen from outside its mount namespace."""
+    return Path(f"/proc/{node.pid}/root/run/wireguard/{interface}.sock")
+
+
+def listens(node: Node, interface: str) -> bool:
+    """Whether it takes configuration. `wg` must not ask: it deletes a socket that does not listen yet."""
+    with socket.socket(socket.AF_UNIX) as uapi:
+        return uapi.connect_ex(str(uapi_socket(node, interface))) == 0
+
+
+def bound(node: Node, address: str, port: int = 0) -> socket.socket:
+    """A UDP socket of the node's network."""
+    sock = node.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    sock.bind((address, port))
+    return sock

@@ -1,0 +1,75 @@
+"""`make demo`: kill a WireGuard server under real clients, and see when each is back.
+
+wireguard-go and Handfast run side by side. The clients are unmodified wireguard-go processes: sending,
+receiving, with keepalives only, and idle; behind NAT and not; with an endpoint that the restarted server
+knows and without; and, at a second pair of servers, with the first handshake initiation lost.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import time
+from pathlib import Path
+
+# Never a window: a picture is a file here.
+os.environ.setdefault("MPLBACKEND", "agg")
+
+from . import machine, pictures, tables
+from .restart import Plan, affordable, run_round, say
+from .results import CASES, TITLES, RestartResults, scenario_row
+
+ROOT = Path(__file__).resolve().parent.parent
+SERVERS = ("wireguard-go", "handfast")
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m bench.demo", description=__doc__.split("\n")[0])
+    parser.add_argument("--quick", action="store_true", help="one client a row, observed for 25 s")
+    parser.add_argument("--clients", type=int, default=5, help="clients in each row (default 5)")
+    parser.add_argument("--seconds", type=float, default=150, help="how long to watch (default 150)")
+    parser.add_argument("--servers", default=",".join(SERVERS), help="implementations, the baseline first")
+    parser.add_argument("--output", type=Path, help="directory for demo.json and demo.png")
+    chosen = parser.parse_args()
+    if chosen.quick:
+        chosen.clients, chosen.seconds = 1, 25
+    return chosen
+
+
+def summary(results: RestartResults) -> str:
+    """One sentence a scenario on the clients that send: those whose users notice."""
+    lines = []
+    for scenario in dict.fromkeys(case.scenario for case in CASES):
+        medians = [
+            f"{server} {tables.seconds(scenario_row(results, server, scenario).median, results.limit)}"
+            for server in results.servers
+        ]
+        lines.append(f"Median of all clients, {scenario}: {', '.join(medians)}")
+    return "\n".join(lines)
+
+
+def main() -> int:
+    started = time.monotonic()
+    chosen = arguments()
+    servers = tuple(chosen.servers.split(","))
+    outages = run_round(affordable(Plan(servers, chosen.clients, chosen.seconds)))
+    results = RestartResults(
+        chosen.seconds, tuple(TITLES[name] for name in servers), tuple(outages), machine.describe()
+    )
+    say("\nSeconds from the kill until the client is back:\n")
+    say(tables.restart_text(results))
+    say("\n" + summary(results))
+    data = (chosen.output or ROOT / "bench/results") / "demo.json"
+    picture = (chosen.output or ROOT / "docs/images") / "demo.png"
+    for path in (data, picture):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    data.write_text(json.dumps(results.to_json(), indent=1) + "\n")
+    pictures.outages(results, picture)
+    say(f"\n{data}\n{picture}\n{time.monotonic() - started:.0f} s")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
