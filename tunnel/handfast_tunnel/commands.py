@@ -82,7 +82,7 @@ def _is_key(text: str) -> bool:
     return True
 
 
-_COLUMNS: Final = "{:<12} {:<25} {:<10} {:>9} {:>10} {:>9}"
+_COLUMNS: Final = "{:<12} {:<27} {:<9} {:>9} {:>9} {:>9}"
 
 
 def format_status(status: Mapping[str, Any]) -> list[str]:
@@ -109,7 +109,7 @@ def _format_peer(peer: Mapping[str, Any]) -> str:
     age = peer["handshake_age"]
     return _COLUMNS.format(
         _fit(peer["public_key"], 12),
-        _fit(peer["endpoint"] or "-", 25),
+        _fit(peer["endpoint"] or "-", 27),
         peer["method"] or peer["recovery"],
         "-" if age is None else format_age(age),
         format_bytes(peer["received_bytes"]),
@@ -138,8 +138,11 @@ def format_age(seconds: float) -> str:
 
 
 def format_bytes(number: float) -> str:
-    for unit in ("B", "KiB", "MiB", "GiB"):
-        if number < 1024:
-            return f"{number:.0f} {unit}" if unit == "B" else f"{number:.1f} {unit}"
+    """At most three digits: `512 B`, `1.5 KiB`, `999 MiB`, `1.0 GiB`."""
+    unit = "B"
+    for larger in ("KiB", "MiB", "GiB", "TiB", "PiB"):
+        if number < 1000:
+            break
         number /= 1024
-    return f"{number:.1f} TiB"
+        unit = larger
+    return f"{number:.0f} {unit}" if unit == "B" or number >= 99.5 else f"{number:.1f} {unit}"

@@ -13,28 +13,29 @@ from .core.endpoint import Endpoint
 from .errors import StartError
 
 USAGE: Final = """\
-usage: handfast-tunnel [options] INTERFACE      run a WireGuard interface, in the background
+usage: handfast-tunnel [options] INTERFACE      run a WireGuard interface
        handfast-tunnel drain [INTERFACE] [--off]
        handfast-tunnel handshake [INTERFACE] [PEER...]
        handfast-tunnel status [INTERFACE] [--json]
 
-INTERFACE may be left out of the commands where one tunnel runs.
+The first goes to the background. The others ask a running one; INTERFACE may
+be left out where there is one.
 
 options:
-  -f, --foreground              stay in the foreground
-      --metrics ADDRESS:PORT    serve /metrics for Prometheus, and /healthz
-      --metrics-per-peer        with one series per peer, for the first 500 peers
-      --timers recovery|strict  strict: only the timers of the WireGuard paper
-      --version, -h, --help
+  -f, --foreground            stay in the foreground
+  --metrics ADDRESS:PORT      serve /metrics for Prometheus, and /healthz
+  --metrics-per-peer          with series for each of the first 500 peers
+  --timers recovery|strict    strict: no timers but those of the paper
+  --version, -h, --help
 
 environment:
-  LOG_LEVEL                     verbose, debug, error or silent
-  WG_PROCESS_FOREGROUND=1       stay in the foreground
-  WG_TUN_FD, WG_UAPI_FD         descriptors of an opened TUN device and configuration socket
-  HANDFAST_TIMERS               as --timers
-  HANDFAST_ANNOUNCE             always (default) or never: whether known endpoints get a handshake at start
-  HANDFAST_DISABLE              kernel features to do without, such as udp_gso,udp_gro
-  HANDFAST_RUN_DIR              where the commands find a tunnel (default /run/handfast)
+  LOG_LEVEL                   verbose, debug, error or silent
+  WG_PROCESS_FOREGROUND=1     stay in the foreground
+  WG_TUN_FD, WG_UAPI_FD       an open TUN device, a configuration socket
+  HANDFAST_TIMERS             as --timers
+  HANDFAST_ANNOUNCE           always, or never: greet known endpoints at start
+  HANDFAST_DISABLE            kernel features to avoid, as udp_gso,udp_gro
+  HANDFAST_RUN_DIR            where control sockets are, /run/handfast
 """
 
 LOG_LEVELS: Final = {

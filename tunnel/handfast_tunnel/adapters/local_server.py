@@ -188,7 +188,7 @@ def remove(path: Path) -> None:
 
 def _bind(listener: socket.socket, path: Path) -> bool:
     """False where the path is taken."""
-    mask = os.umask(0o077)
+    mask = os.umask(0o177)
     try:
         listener.bind(str(path))
     except OSError as error:

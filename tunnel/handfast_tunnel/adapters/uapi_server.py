@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import logging
 import os
 import socket
@@ -33,11 +32,12 @@ def inherit_listener(fd: int) -> socket.socket:
     """The socket that a supervisor opened (WG_UAPI_FD)."""
     try:
         listener = socket.socket(fileno=fd)
-        if listener.family != socket.AF_UNIX:
-            raise OSError(errno.EAFNOSUPPORT, "not a Unix socket")
-        listener.listen()
     except OSError as error:
-        raise StartError(f"WG_UAPI_FD={fd} is not a configuration socket: {error.strerror}") from None
+        raise StartError(f"WG_UAPI_FD={fd} is not a socket: {error.strerror}") from None
+    if listener.family != socket.AF_UNIX or listener.type != socket.SOCK_STREAM:
+        listener.close()
+        raise StartError(f"WG_UAPI_FD={fd} is not a Unix stream socket, as a configuration socket must be")
+    listener.listen()
     return listener
 
 
