@@ -35,7 +35,7 @@ class StaticKey(NamedTuple):
     private: X25519PrivateKey
     public: bytes
     secret: bytes
-    """The private key as configured, for `wg show`."""
+    """The private key, clamped as everyone shows it."""
 
 
 class TransportKeys(NamedTuple):
@@ -111,8 +111,9 @@ def diffie_hellman(private: X25519PrivateKey, public: bytes) -> bytes:
 
 
 def static_key(secret: bytes) -> StaticKey:
-    private = X25519PrivateKey.from_private_bytes(secret)
-    return StaticKey(private, private.public_key().public_bytes_raw(), secret)
+    clamped = bytes([secret[0] & 0xF8, *secret[1:31], secret[31] & 0x7F | 0x40])
+    private = X25519PrivateKey.from_private_bytes(clamped)
+    return StaticKey(private, private.public_key().public_bytes_raw(), clamped)
 
 
 def mac1_key(public_key: bytes) -> bytes:

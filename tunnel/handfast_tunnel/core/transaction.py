@@ -44,7 +44,9 @@ class Transaction:
         """The part that is not a peer's; comes first."""
         self._change = change
         if change.private_key is not None:
-            self._key = static_key(change.private_key) if any(change.private_key) else None
+            key = static_key(change.private_key) if any(change.private_key) else None
+            if key is None or self._key is None or key.public != self._key.public:
+                self._key = key
         if change.replace_peers:
             self._replace = True
             self._routes = RoutingTable()
@@ -131,7 +133,7 @@ class Transaction:
     def commit(self, now: float) -> list[Peer]:
         """Swaps the change in. Returns the peers to greet: new ones, and those that can be only now."""
         interface, change = self._interface, self._change
-        key_changed = self._key != interface.key
+        key_changed = self._key is not interface.key
         self._swap_peers()
         if change.listen_port is not None:
             interface.listen_port = change.listen_port
