@@ -106,7 +106,7 @@ class Handshakes:
         interface = self._interface
         assert interface.key is not None
         static_static = interface.static_static(peer)
-        for stale in peer.stale_slots(now):
+        for stale in peer.stale_slots(now, room=1):
             interface.discard_slot(stale)
         stamp = next_stamp(now + interface.wall_offset, peer.marks.outbound_stamp)
         peer.marks.outbound_stamp = stamp
@@ -122,7 +122,15 @@ class Handshakes:
         datagram = add_macs(pack_initiation(message), peer.mac1_key, self._cookie(peer, now))
         slot = HandshakeSlot(peer, index, state, mac1_of(datagram), now)
         peer.slots[index] = interface.indices[index] = slot
+        peer.timers.slot_opened(slot.expires_at)
         return datagram
+
+    def forget_stale(self, peer: Peer, now: float) -> None:
+        """Erases initiations that nobody has answered in time."""
+        for stale in peer.stale_slots(now):
+            self._interface.discard_slot(stale)
+        if peer.slots:
+            peer.timers.slot_opened(next(iter(peer.slots.values())).expires_at)
 
     def _cookie(self, peer: Peer, now: float) -> bytes | None:
         if peer.cookie is not None and now - peer.cookie_born >= COOKIE_LIFETIME:
