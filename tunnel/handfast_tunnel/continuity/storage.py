@@ -28,6 +28,9 @@ class PeerMarks(Protocol):
     """TAI64N stamp of the last initiation sent, as `tai64n` counts; 0 before the first."""
     inbound_stamp: bytes
     """Stamp of the last initiation accepted, as on the wire; empty before the first."""
+    inbound_exact: bool
+    """Whether no initiation that the peer ever sent before can be newer than `inbound_stamp`. Until it
+    has confirmed a session, one captured from an earlier process's life could be (RECOVERY, section 3)."""
 
     def erase(self) -> None:
         """The peer is gone."""
@@ -57,11 +60,12 @@ class PlainKeypairNumbers:
 class PlainPeerMarks:
     """Marks that die with the process."""
 
-    __slots__ = ("inbound_stamp", "outbound_stamp")
+    __slots__ = ("inbound_exact", "inbound_stamp", "outbound_stamp")
 
     def __init__(self) -> None:
         self.outbound_stamp = 0
         self.inbound_stamp = b""
+        self.inbound_exact = False
 
     def erase(self) -> None:
         self.__init__()  # type: ignore[misc]

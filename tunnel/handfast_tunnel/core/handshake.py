@@ -235,10 +235,15 @@ class Handshakes:
             return
         peer.marks.inbound_stamp = state.timestamp
         peer.last_initiation_consumed = now
-        self._heard(peer, source, len(datagram), now)
-        self._respond(peer, state, message.sender, now)
+        if peer.marks.inbound_exact:
+            peer.move_to(source)
+        self._heard(peer, len(datagram), now)
+        self._respond(peer, state, message.sender, source, now)
 
-    def _respond(self, peer: Peer, state: ResponderState, receiver: int, now: float) -> None:
+    def _respond(
+        self, peer: Peer, state: ResponderState, receiver: int, source: Endpoint, now: float
+    ) -> None:
+        """Answers to where the initiation came from, which a replayed one may have chosen."""
         interface = self._interface
         index = interface.new_index()
         response, keys = create_response(
@@ -253,7 +258,7 @@ class Handshakes:
         peer.timers.any_authenticated_packet_sent(now)
         interface.statistics.handshakes["responder", "sent"] += 1
         datagram = add_macs(pack_response(response), peer.mac1_key, self._cookie(peer, now))
-        interface.transmit(peer, [datagram], HANDSHAKE_DSCP)
+        interface.transmit(peer, [datagram], HANDSHAKE_DSCP, source)
 
     # --- initiator --------------------------------------------------------------------------------
 
@@ -274,7 +279,8 @@ class Handshakes:
         if peer.in_cadence:
             keypair.rekey_age = interface.random.uniform(*RECOVERY_REKEY_AGE)
         self._adopt_as_initiator(peer, keypair)
-        self._heard(peer, source, len(datagram), now)
+        peer.move_to(source)
+        self._heard(peer, len(datagram), now)
         self.complete(keypair, now)
         return keypair
 
@@ -309,8 +315,7 @@ class Handshakes:
         peer.timers.session_derived(now)
         return keypair
 
-    def _heard(self, peer: Peer, source: Endpoint, size: int, now: float) -> None:
-        peer.move_to(source)
+    def _heard(self, peer: Peer, size: int, now: float) -> None:
         peer.last_received = now
         peer.received_bytes += size
         self._interface.statistics.received_bytes += size

@@ -169,9 +169,7 @@ class Peer:
         """Those to give up so that the rest is young, and `room` more can be opened."""
         slots = list(self.slots.values())
         excess = len(slots) + room - HANDSHAKE_SLOTS
-        return [
-            slot for position, slot in enumerate(slots) if position < excess or slot.expires_at <= now
-        ]
+        return [slot for position, slot in enumerate(slots) if position < excess or slot.expires_at <= now]
 
     def move_to(self, endpoint: Endpoint) -> None:
         """The peer was heard from there. A cookie belongs to the path it came by."""

@@ -229,6 +229,7 @@ class Transport:
         interface, peer = self._interface, keypair.peer
         interface.discard_keypair(peer.previous)
         peer.previous, peer.current, peer.next = peer.current, keypair, None
+        peer.marks.inbound_exact = True
         interface.discard_slots(peer)
         self._handshakes.complete(keypair, now)
         self._startup.completed(keypair, now)
