@@ -100,6 +100,12 @@ def serving(network: Network, handfast: Implementation, other: Implementation) -
 
 
 @pytest.fixture
+def usual(network: Network, handfast: Implementation, wireguard_go: Implementation) -> Pair:
+    """Handfast as the server of Debian's wireguard-go, for what does not depend on who the other is."""
+    return make_pair(network, handfast, wireguard_go, handfast_serves=True)
+
+
+@pytest.fixture
 def calling(network: Network, handfast: Implementation, other: Implementation) -> Pair:
     """Handfast as the client of each other implementation."""
     return make_pair(network, handfast, other, handfast_serves=False)
