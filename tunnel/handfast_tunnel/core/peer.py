@@ -173,6 +173,6 @@ class Peer:
 
     def move_to(self, endpoint: Endpoint) -> None:
         """The peer was heard from there. A cookie belongs to the path it came by."""
-        if endpoint != self.endpoint:
-            self.endpoint = endpoint
+        former, self.endpoint = self.endpoint, endpoint
+        if former is None or former.address != endpoint.address or b"" != former.local != endpoint.local:
             self.cookie = None
