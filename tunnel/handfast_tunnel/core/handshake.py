@@ -182,17 +182,20 @@ class Handshakes:
         return True
 
     def _receive_cookie(self, datagram: bytes, now: float) -> None:
-        """A cookie for an initiation in flight; followed by one retry, as a new initiation."""
-        slot = self._slot_of(datagram)
+        """A cookie for a message of ours. An initiation is followed by one retry, as a new one."""
+        sent = self._interface.indices.get(receiver_index(datagram))
+        mac1 = sent.response_mac1 if isinstance(sent, Keypair) else sent.mac1 if sent else None
         reply = unpack_cookie_reply(datagram)
-        cookie = open_cookie(reply, slot.peer.cookie_key, slot.mac1) if slot else None
-        if slot is None or cookie is None:
+        cookie = open_cookie(reply, sent.peer.cookie_key, mac1) if sent and mac1 else None
+        if sent is None or cookie is None:
             self._interface.drop("cookie_reply")
             return
-        peer = slot.peer
+        peer = sent.peer
         peer.cookie, peer.cookie_born = cookie, now
+        if isinstance(sent, Keypair):
+            return
         self._interface.statistics.handshakes["initiator", "cookie"] += 1
-        if not self._interface.strict and not slot.cookie_used:
+        if not self._interface.strict and not sent.cookie_used:
             self.initiate(peer, now, Initiate.RECOVERY)
             for each in peer.slots.values():
                 each.cookie_used = True
@@ -258,6 +261,7 @@ class Handshakes:
         peer.timers.any_authenticated_packet_sent(now)
         interface.statistics.handshakes["responder", "sent"] += 1
         datagram = add_macs(pack_response(response), peer.mac1_key, self._cookie(peer, now))
+        keypair.response_mac1 = mac1_of(datagram)
         interface.transmit(peer, [datagram], HANDSHAKE_DSCP, source)
 
     # --- initiator --------------------------------------------------------------------------------

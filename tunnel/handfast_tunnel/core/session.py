@@ -32,6 +32,7 @@ class Keypair:
         "peer",
         "rekey_age",
         "remote_index",
+        "response_mac1",
     )
 
     def __init__(
@@ -56,6 +57,8 @@ class Keypair:
         self.heard = False
         """Whether the peer has sent anything under these keys, and so knows that we have them."""
         self.rekey_age = REKEY_AFTER_TIME
+        self.response_mac1: bytes | None = None
+        """Of the response that offered these keys: a loaded initiator answers it with a cookie."""
         self._sealer: ChaCha20Poly1305 | None = None
         self._opener: ChaCha20Poly1305 | None = None
         self._window: ReplayWindow | None = None
