@@ -169,7 +169,7 @@ def test_what_was_sealed_but_not_taken_is_not_sent(network: Network, pair: tuple
     assert server.device.take_transmissions() == []
 
 
-def test_freezing_twice_is_freezing_once(network: Network, pair: tuple[Host, Host]) -> None:
+def test_freezing_twice_is_freezing_once(pair: tuple[Host, Host]) -> None:
     server, _ = pair
     freeze(server)
     freeze(server)
