@@ -111,4 +111,5 @@ def or_one_line(main: Callable[[], int]) -> int:
         print(error, file=sys.stderr)
         return 1
     except KeyboardInterrupt:
+        say("\ninterrupted")
         return 130
