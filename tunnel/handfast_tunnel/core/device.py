@@ -197,7 +197,7 @@ class Device:
             case Expiry.RETRANSMIT:
                 self._retransmit(peer, now)
             case Expiry.NEW_HANDSHAKE:
-                self._choose_path_anew(peer)
+                peer.choose_path_anew()
                 self._handshakes.initiate(peer, now, Initiate.NEEDED)
             case Expiry.CONFIRM:
                 self._transport.repeat_confirmation(peer, now)
@@ -217,13 +217,8 @@ class Device:
             peer.timers.gave_up(now)
             return
         peer.handshake_attempts += 1
-        self._choose_path_anew(peer)
+        peer.choose_path_anew()
         self._handshakes.initiate(peer, now, Initiate.RETRANSMIT)
-
-    def _choose_path_anew(self, peer: Peer) -> None:
-        """Nothing came back: perhaps the local address we answer from is gone."""
-        if peer.endpoint is not None:
-            peer.endpoint = peer.endpoint.without_local()
 
     # --- configuration and life -------------------------------------------------------------------
 

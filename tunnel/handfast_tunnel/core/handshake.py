@@ -85,7 +85,7 @@ class Handshakes:
             peer.handshake_attempts = 0
             if now - peer.last_initiation_sent < REKEY_TIMEOUT:
                 return False
-            if peer.in_cadence and peer.greeted:
+            if peer.in_cadence:
                 return False
         if interface.key is None or peer.endpoint is None:
             return False
@@ -283,7 +283,7 @@ class Handshakes:
             if older is slot:
                 break
         keypair = self._derive(peer, keys, slot.index, message.sender, initiator=True, now=now)
-        if peer.in_cadence:
+        if peer.recovering:
             keypair.rekey_age = interface.random.uniform(*RECOVERY_REKEY_AGE)
         self._adopt_as_initiator(peer, keypair)
         peer.move_to(source)

@@ -147,15 +147,15 @@ class Peer:
         return recovery.method if recovery is not None and recovery.state == "recovered" else None
 
     @property
-    def in_cadence(self) -> bool:
-        """Whether the recovery decides when initiations leave, its silence included."""
-        recovery = self.recovery
-        return recovery is not None and recovery.state == "pending"
+    def recovering(self) -> bool:
+        """Whether a recovery is under way; with many peers its first initiation can take a while."""
+        return self.recovery is not None and self.recovery.state == "pending"
 
     @property
-    def greeted(self) -> bool:
-        """Whether the recovery has sent its first initiation; with many peers that can take a while."""
-        return self.recovery is not None and self.recovery.started is not None
+    def in_cadence(self) -> bool:
+        """Whether the recovery decides when initiations leave: from its first on, its silence included."""
+        recovery = self.recovery
+        return recovery is not None and recovery.state == "pending" and recovery.started is not None
 
     @property
     def keypairs(self) -> list[Keypair]:
@@ -176,3 +176,8 @@ class Peer:
         former, self.endpoint = self.endpoint, endpoint
         if former is None or former.address != endpoint.address or b"" != former.local != endpoint.local:
             self.cookie = None
+
+    def choose_path_anew(self) -> None:
+        """Nothing came back: perhaps the local address we answer from is gone."""
+        if self.endpoint is not None:
+            self.endpoint = self.endpoint.without_local()

@@ -94,6 +94,8 @@ class StartupHandshakes:
             peer.handshake_attempts = 0
             self._handshakes.initiate(peer, now, Initiate.RETRANSMIT)
             return
+        if recovery.attempt >= len(CADENCE):
+            peer.choose_path_anew()
         self._handshakes.initiate(peer, now, Initiate.RECOVERY)
         recovery.attempt += 1
         self._put(peer, recovery, self._next_due(recovery, recovery.started, now))
@@ -114,7 +116,8 @@ class StartupHandshakes:
         """A session was born. The peer is back unless a newer initiation of ours is still unanswered:
         whoever holds that one could use it to move the peer elsewhere (RECOVERY, section 6)."""
         peer, recovery = keypair.peer, keypair.peer.recovery
-        method: Method = "announced" if keypair.initiator else "waited"
+        asked = keypair.initiator and recovery is not None and recovery.method == "announced"
+        method: Method = "announced" if asked else "waited"
         self._end_outage(peer, method, now)
         if recovery is None or recovery.state == "recovered":
             return
