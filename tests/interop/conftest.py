@@ -110,12 +110,6 @@ def usual(network: Network, handfast: Implementation, wireguard_go: Implementati
     return make_pair(network, handfast, wireguard_go, handfast_serves=True)
 
 
-@pytest.fixture
-def calling(network: Network, handfast: Implementation, other: Implementation) -> Pair:
-    """Handfast as the client of each other implementation."""
-    return make_pair(network, handfast, other, handfast_serves=False)
-
-
 def make_pair(
     network: Network, handfast: Implementation, other: Implementation, *, handfast_serves: bool
 ) -> Pair:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from tests.interop.conftest import Pair
+from tests.interop.conftest import Pair, make_pair
 from tests.lab.filters import Filters
+from tests.lab.implementations import Implementation
 from tests.lab.namespaces import wait_until
+from tests.lab.network import Network
 from tests.lab.peer import Peer
 
 
@@ -49,12 +51,15 @@ def test_the_server_follows_a_client_that_takes_another_port(pair: Pair) -> None
     assert pair.server.ping(pair.client)
 
 
-def test_the_server_follows_us_from_ipv4_to_ipv6(calling: Pair) -> None:
-    calling.start()
-    calling.client.reaches(calling.server)
-    calling.client.set(
-        "peer", calling.server.keys.public, "endpoint", f"[{calling.server.host.ipv6}]:{calling.server.port}"
-    )
-    calling.client.reaches(calling.server)
-    seen_at(calling.server, calling.client, f"[{calling.client.host.ipv6}]:{calling.client.port}")
-    assert calling.server.ping(calling.client)
+def test_the_server_follows_us_from_ipv4_to_ipv6(
+    network: Network, handfast: Implementation, wireguard_go: Implementation
+) -> None:
+    # Only Debian's: the modern one reuses an IPv4 address's room and so sends to a mangled IPv6 address.
+    pair = make_pair(network, handfast, wireguard_go, handfast_serves=False)
+    ours, theirs = pair.client, pair.server
+    pair.start()
+    ours.reaches(theirs)
+    ours.set("peer", theirs.keys.public, "endpoint", f"[{theirs.host.ipv6}]:{theirs.port}")
+    ours.reaches(theirs)
+    seen_at(theirs, ours, f"[{ours.host.ipv6}]:{ours.port}")
+    assert theirs.ping(ours)

@@ -1,7 +1,8 @@
 """Do the tests on the wire notice a broken rule? Each patch breaks one and names a test that must fail.
 
 A patch is applied to a copy of the tunnel, which the named test then runs. A patch that no longer applies
-is to be made anew for the code as it is; a test that passes no longer guards its rule.
+is to be made anew (`git diff -U1 tunnel`, below the same two lines); a test that passes no longer guards
+its rule.
 """
 
 from __future__ import annotations
