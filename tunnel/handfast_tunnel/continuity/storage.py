@@ -1,54 +1,112 @@
 """The numbers that must outlive a process, behind one small interface (RECOVERY, sections 2 and 3).
 
 The core stores through these records *before* it acts on what it stored. Plain memory serves where
-nothing outlives the process; a mapped file gives the same attributes the other meaning.
+nothing outlives the process; `state_memory` gives the same attributes the other meaning.
 """
 
 from __future__ import annotations
 
-from typing import Protocol
+from enum import IntEnum
+from typing import NamedTuple, Protocol
+
+from ..core.endpoint import Endpoint
+
+
+class Position(IntEnum):
+    """What a keypair is to its peer."""
+
+    FREE = 0
+    PREVIOUS = 1
+    CURRENT = 2
+    NEXT = 3
+
+
+class KeypairFacts(NamedTuple):
+    """What never changes of a keypair."""
+
+    send_key: bytes
+    receive_key: bytes
+    local_index: int
+    remote_index: int
+    initiator: bool
+    born: float
+    """Seconds of CLOCK_BOOTTIME."""
+    rekey_age: float
 
 
 class KeypairNumbers(Protocol):
-    """Counters of one keypair. Each is written alone, and by one writer."""
+    """What changes of one keypair. Each number is written alone, and by one writer."""
 
     ceiling: int
     """No packet was ever sealed with this counter or a higher one."""
     highest_received: int
     """The highest authenticated counter; -1 before the first."""
+    heard: bool
+    """Whether the peer has sent anything under these keys."""
+
+    def place(self, position: Position) -> None:
+        """From here on the keypair is kept, as this."""
 
     def erase(self) -> None:
         """The keypair is dead: zero what is kept of it."""
 
 
 class PeerMarks(Protocol):
-    """Timestamp marks of one peer."""
+    """What is kept of one peer."""
 
     outbound_stamp: int
     """TAI64N stamp of the last initiation sent, as `tai64n` counts; 0 before the first."""
     inbound_stamp: bytes
     """Stamp of the last initiation accepted, as on the wire; empty before the first."""
+    endpoint: Endpoint | None
+    """Where it was last heard."""
+    last_sent: float
+    """When a packet last left for it, in seconds of CLOCK_BOOTTIME; 0 for never."""
+    last_received: float
 
     def erase(self) -> None:
         """The peer is gone."""
 
 
+class RecalledKeypair(NamedTuple):
+    """A session that outlived its process."""
+
+    position: Position
+    facts: KeypairFacts
+    numbers: KeypairNumbers
+
+
 class Memory(Protocol):
     """Where records live."""
 
-    def peer_marks(self, public_key: bytes) -> PeerMarks: ...
+    def peer_marks(self, public_key: bytes, preshared_key: bytes) -> PeerMarks:
+        """The peer's record, as it was kept or new. Another pre-shared key than before zeroes its sessions."""
 
-    def keypair_numbers(self, public_key: bytes) -> KeypairNumbers: ...
+    def keypair_numbers(self, public_key: bytes, facts: KeypairFacts) -> KeypairNumbers:
+        """A record for a new keypair of a peer that has marks; kept once it is placed."""
+
+    def recall(self, public_key: bytes) -> list[RecalledKeypair]:
+        """The sessions that are kept of a peer that has marks."""
+
+    def known(self) -> set[bytes]:
+        """Public keys of the peers of which something is kept."""
+
+    def take_key(self, public_key: bytes) -> None:
+        """The interface has this key: what belongs to another one is zeroed."""
 
 
 class PlainKeypairNumbers:
     """Counters that die with the process."""
 
-    __slots__ = ("ceiling", "highest_received")
+    __slots__ = ("ceiling", "heard", "highest_received")
 
     def __init__(self) -> None:
         self.ceiling = 0
         self.highest_received = -1
+        self.heard = False
+
+    def place(self, position: Position) -> None:
+        pass
 
     def erase(self) -> None:
         self.__init__()  # type: ignore[misc]
@@ -57,11 +115,13 @@ class PlainKeypairNumbers:
 class PlainPeerMarks:
     """Marks that die with the process."""
 
-    __slots__ = ("inbound_stamp", "outbound_stamp")
+    __slots__ = ("endpoint", "inbound_stamp", "last_received", "last_sent", "outbound_stamp")
 
     def __init__(self) -> None:
         self.outbound_stamp = 0
         self.inbound_stamp = b""
+        self.endpoint: Endpoint | None = None
+        self.last_sent = self.last_received = 0.0
 
     def erase(self) -> None:
         self.__init__()  # type: ignore[misc]
@@ -70,8 +130,17 @@ class PlainPeerMarks:
 class PlainMemory:
     """A `Memory` for one process's life."""
 
-    def peer_marks(self, public_key: bytes) -> PlainPeerMarks:
+    def peer_marks(self, public_key: bytes, preshared_key: bytes) -> PlainPeerMarks:
         return PlainPeerMarks()
 
-    def keypair_numbers(self, public_key: bytes) -> PlainKeypairNumbers:
+    def keypair_numbers(self, public_key: bytes, facts: KeypairFacts) -> PlainKeypairNumbers:
         return PlainKeypairNumbers()
+
+    def recall(self, public_key: bytes) -> list[RecalledKeypair]:
+        return []
+
+    def known(self) -> set[bytes]:
+        return set()
+
+    def take_key(self, public_key: bytes) -> None:
+        pass
