@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 
 import pytest
@@ -19,7 +19,9 @@ _failed = pytest.StashKey[bool]()
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
+def pytest_runtest_makereport(
+    item: pytest.Item,
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     report = yield
     if report.failed:
         item.stash[_failed] = True
@@ -95,6 +97,12 @@ def pair(
 def serving(network: Network, handfast: Implementation, other: Implementation) -> Pair:
     """Handfast as the server of each other implementation."""
     return make_pair(network, handfast, other, handfast_serves=True)
+
+
+@pytest.fixture
+def calling(network: Network, handfast: Implementation, other: Implementation) -> Pair:
+    """Handfast as the client of each other implementation."""
+    return make_pair(network, handfast, other, handfast_serves=False)
 
 
 def make_pair(

@@ -20,11 +20,15 @@ from .wire import Datagram
 _MAC1_LABEL = b"mac1----"
 
 
+def with_macs(message: bytes, public_key: str) -> bytes:
+    """A handshake message with the mac1 that this receiver expects, and no mac2."""
+    key = blake2s(_MAC1_LABEL + base64.b64decode(public_key)).digest()
+    return message + blake2s(message, digest_size=16, key=key).digest() + bytes(16)
+
+
 def forged_initiation(public_key: str) -> bytes:
     """An initiation that passes mac1 for this responder and fails only after a Diffie-Hellman."""
-    key = blake2s(_MAC1_LABEL + base64.b64decode(public_key)).digest()
-    message = b"\1\0\0\0" + os.urandom(112)
-    return message + blake2s(message, digest_size=16, key=key).digest() + bytes(16)
+    return with_macs(b"\1\0\0\0" + os.urandom(112), public_key)
 
 
 def noise(size: int, count: int, seed: int) -> list[bytes]:

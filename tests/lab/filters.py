@@ -25,6 +25,9 @@ table inet lab {
     chain forward {
         type filter hook forward priority filter
     }
+    chain prerouting {
+        type filter hook prerouting priority raw
+    }
     chain postrouting {
         type nat hook postrouting priority srcnat
     }
@@ -63,20 +66,30 @@ class Filters:
         *,
         source: str = "",
         destination: str = "",
-        first: int | None = None,
+        first: int = 0,
+        after: int = 0,
         keepalives: bool = False,
     ) -> Rule:
-        """Drop messages of one type (default: everything) between two hosts, or only the `first` so many.
+        """Drop messages of one type (default: everything) between two hosts.
 
-        `keepalives` narrows transport messages to empty ones.
+        Only the `first` so many, or all `after` so many; `keepalives`: only empty transport messages.
         """
         # A week is longer than any lab lives: the burst is never refilled.
-        budget = f"limit rate 1/week burst {first} packets" if first is not None else ""
+        budget = f"limit rate 1/week burst {first} packets" if first else ""
+        budget += f"limit rate over 1/week burst {after} packets" if after else ""
         match = _match(message, source, destination, keepalives)
         return self._add("forward", f"{match} {budget} counter drop")
 
-    def count(self, message: Message | None = None, *, source: str = "", destination: str = "") -> Rule:
-        return self._add("forward", f"{_match(message, source, destination, False)} counter")
+    def count(
+        self, message: Message | None = None, *, source: str = "", destination: str = "", expression: str = ""
+    ) -> Rule:
+        """Only count; `expression` narrows it in the words of nft."""
+        return self._add("forward", f"{_match(message, source, destination, False)} {expression} counter")
+
+    def mark_congestion(self, *, source: str = "", destination: str = "") -> Rule:
+        """What a congested router does to packets that allow it: set ECN to CE."""
+        match = _match(None, source, destination, False)
+        return self._add("forward", f"{match} ip ecn != not-ect counter ip ecn set ce")
 
     def lose(self, percent: int, *, source: str = "", destination: str = "") -> Rule:
         """Drop this share of all packets, at random."""
@@ -90,6 +103,13 @@ class Filters:
     def admit_only_from(self, host: str, address: str) -> Rule:
         """A firewall before `host` that admits one IPv4 source address."""
         return self._add("forward", f'oifname "{host}" ip saddr != {address} counter drop')
+
+    def readdress(self, host: str, old: str, new: str) -> None:
+        """From now on the others see IPv4 address `new` of this host, which does not notice: it roams."""
+        rules = [f'forward iifname "{host}" ip saddr {old} ip saddr set {new}']
+        rules.append(f"prerouting ip daddr {new} ip daddr set {old}")
+        for rule in rules:
+            self._router.run("nft", "add", "rule", "inet", "lab", rule)
 
     def masquerade(self, host: str) -> Rule:
         return self._add("postrouting", f'iifname "{host}" counter masquerade')

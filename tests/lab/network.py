@@ -21,7 +21,7 @@ from .wire import Capture
 UNDERLAY_MTU = 1500
 
 
-@dataclass(frozen=True)
+@dataclass
 class Host:
     """A node with one cable to the router. `name` is also the name of the router's end of the cable."""
 
@@ -29,34 +29,45 @@ class Host:
     node: Node
     number: int
     nat: bool
+    last: int = 2
+    """What the host's addresses end in."""
 
     @property
     def ipv4(self) -> str:
-        return f"10.77.{self.number}.2"
+        return f"10.77.{self.number}.{self.last}"
 
     @property
     def ipv6(self) -> str:
-        return f"fd77:{self.number:x}::2"
+        return f"fd77:{self.number:x}::{self.last:x}"
+
+    @property
+    def router_ipv4(self) -> str:
+        """What hosts behind NAT look like from here."""
+        return f"10.77.{self.number}.1"
 
     def add_address(self, address: str) -> None:
-        """Add a second underlay address from the host's own /24 or /64; it becomes the preferred one."""
-        length = 64 if ":" in address else 24
-        nodad = ["nodad"] if ":" in address else []
-        self.node.run("ip", "address", "add", f"{address}/{length}", "dev", "eth0", *nodad)
+        """Add one more address of the host's own network."""
+        length, options = ("64", ["nodad"]) if ":" in address else ("24", [])
+        self.node.run("ip", "address", "add", f"{address}/{length}", "dev", "eth0", *options)
+
+    def plug_in(self) -> None:
+        self._batch("link set eth0 up", *self._addressing())
 
     def move_to(self, last: int) -> None:
-        """Leave 10.77.i.2 and fd77:i::2 for ones that end in `last`: to the others it roams."""
-        commands = ["address flush dev eth0 scope global", *self.addressing(last)]
-        self.node.run("ip", "-batch", "-", input="\n".join(commands))
+        """Leave the present addresses for ones that end in `last`: to the others, it roams."""
+        self.last = last
+        self._batch("address flush dev eth0 scope global", *self._addressing())
 
-    def addressing(self, last: int) -> list[str]:
-        v4, v6 = f"10.77.{self.number}", f"fd77:{self.number:x}:"
+    def _addressing(self) -> list[str]:
         return [
-            f"address add {v4}.{last}/24 dev eth0",
-            f"address add {v6}:{last:x}/64 dev eth0 nodad",
-            f"route add default via {v4}.1",
-            f"route add default via {v6}:1",
+            f"address add {self.ipv4}/24 dev eth0",
+            f"address add {self.ipv6}/64 dev eth0 nodad",
+            f"route replace default via {self.router_ipv4}",
+            f"route replace default via fd77:{self.number:x}::1",
         ]
+
+    def _batch(self, *commands: str) -> None:
+        self.node.run("ip", "-batch", "-", input="\n".join(commands))
 
 
 class Network:
@@ -102,7 +113,7 @@ class Network:
         up.append(f"address add {v6} dev {host.name} nodad")
         self.router.run("ip", "-batch", "-", input="\n".join(up))
         # The host's routes need carrier, so the router's end goes up first.
-        host.node.run("ip", "-batch", "-", input="\n".join(["link set eth0 up", *host.addressing(2)]))
+        host.plug_in()
         if host.nat:
             self.filters.masquerade(host.name)
 
@@ -124,6 +135,8 @@ class Network:
         return "\n".join([*captured, *written])
 
     def close(self) -> None:
-        for opened in (*self._captures, *self._injectors):
-            opened.close()
+        for capture in self._captures:
+            capture.close()
+        for injector in self._injectors:
+            injector.close()
         self.lab.close()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import os
+import socket
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -155,6 +156,24 @@ class Peer:
 
     def wg(self, *arguments: str, input: str | None = None) -> str:
         return self.node.run("wg", *arguments, input=input)
+
+    def uapi(self, request: str) -> str:
+        """Talk to the configuration socket without `wg`: "set=1" or "get=1", lines, an empty line."""
+        path = f"/proc/{self.node.pid}/root/run/wireguard/{self.interface}.sock"
+        with socket.socket(socket.AF_UNIX) as line:
+            line.settimeout(5)
+            line.connect(path)
+            line.sendall(request.encode())
+            answer = b""
+            while b"errno=" not in answer or not answer.endswith(b"\n\n"):
+                if not (chunk := line.recv(65536)):
+                    break
+                answer += chunk
+        return answer.decode()
+
+    def command(self, *arguments: str) -> str:
+        """Run a subcommand of the program itself: Handfast's `drain`, `handshake` and `status`."""
+        return self.node.run(self.implementation.command[0], *arguments)
 
     def set(self, *arguments: str) -> None:
         self.wg("set", self.interface, *arguments)

@@ -9,7 +9,13 @@ from typing import NamedTuple, Protocol
 from . import __version__
 from .adapters import control, metrics_server, uapi_server
 from .adapters.event_loop import EventLoop
-from .adapters.process import configure_logging, end_on_signals, go_to_background, protect_secrets
+from .adapters.process import (
+    configure_logging,
+    end_on_signals,
+    go_to_background,
+    protect_secrets,
+    spread_garbage_collection,
+)
 from .adapters.tun import Tun
 from .adapters.tunnel import Tunnel
 from .errors import HandfastError, StartError
@@ -24,6 +30,7 @@ def run(options: Options) -> int:
     The device and the sockets exist before the parent ends, so `wg setconf` may follow at once.
     """
     protect_secrets()
+    spread_garbage_collection()
     tun = Tun.create(options.interface) if options.tun_fd is None else Tun.from_descriptor(options.tun_fd)
     configure_logging(tun.name, options.log_level)
     listeners = _open_listeners(tun.name, options)

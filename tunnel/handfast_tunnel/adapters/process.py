@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import resource
@@ -27,6 +28,11 @@ def protect_secrets() -> None:
         forbid_dumps()
     except OSError as error:
         log.warning("memory can be dumped by others of this user: %s", error.strerror)
+
+
+def spread_garbage_collection() -> None:
+    """No collection of everything: with 10,000 peers it stops packets for 30 ms; a young one takes 3 ms."""
+    gc.set_threshold(5000, 4, 10_000)
 
 
 def configure_logging(interface: str, level: int) -> None:

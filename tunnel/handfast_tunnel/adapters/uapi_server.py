@@ -111,6 +111,7 @@ class UapiServer:
             return _refused(ConfigurationError("characters between get=1 and its blank line"))
         for piece in (yield from self._alone(format_get(self._tunnel.device))):
             yield from client.send(piece.encode())
+            yield NEXT_TURN
         return 0
 
     def _alone(self, job: Iterator[T]) -> Generator[int, None, list[T]]:

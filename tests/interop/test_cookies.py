@@ -1,0 +1,100 @@
+"""Cookies under a real flood, in both roles (paper, 5.3; RECOVERY, 4)."""
+
+from __future__ import annotations
+
+import base64
+import os
+import time
+from hashlib import blake2s
+
+from nacl.bindings import crypto_aead_xchacha20poly1305_ietf_encrypt
+
+from tests.interop.conftest import Pair
+from tests.lab.adversary import Flood, Injector
+from tests.lab.filters import Filters, Message, Rule
+from tests.lab.implementations import Implementation
+from tests.lab.namespaces import wait_until
+from tests.lab.network import Network
+from tests.lab.peer import PORT, Peer, introduce
+from tests.lab.probes import Probes
+from tests.lab.wire import Datagram, session_completed
+
+
+def carries_mac2(initiation: Datagram) -> bool:
+    return any(initiation.payload[132:148])
+
+
+def trio(network: Network, called: Implementation, calling: Implementation) -> tuple[Peer, Peer, Flood, Rule]:
+    """A pair that is about to meet, a flood towards the called one, and a count of its cookie replies."""
+    called_host, calling_host, mallory = network.add("called", "calling", "mallory")
+    target, caller = Peer(called_host, called), Peer(calling_host, calling)
+    introduce(caller, target)
+    flood = Flood(mallory.node, called_host.ipv4, PORT, target.keys.public)
+    return target, caller, flood, network.filters.count(Message.COOKIE_REPLY, destination="mallory")
+
+
+def test_our_initiation_is_retried_with_mac2_at_once(
+    network: Network, handfast: Implementation, other: Implementation
+) -> None:
+    theirs, ours, flood, cookies = trio(network, other, handfast)
+    capture = network.capture(ours.host)
+    theirs.start()
+    with flood:
+        wait_until(lambda: cookies.packets, 10, "cookie replies to the flood")
+        ours.start()
+        refused = capture.wait(Message.COOKIE_REPLY)[0]
+        capture.wait_for(lambda: session_completed(capture), 5, "a session")
+    sent = capture.matching(Message.INITIATION)
+    retried = next(d for d in sent if carries_mac2(d))
+    assert retried.time - refused.time < 0.2, "not 5 s later"
+    assert retried.sender not in {d.sender for d in sent if d.time < refused.time}, "a new initiation"
+
+
+def test_our_cookie_lets_a_client_in(
+    network: Network, handfast: Implementation, other: Implementation
+) -> None:
+    ours, theirs, flood, cookies = trio(network, handfast, other)
+    theirs.knows(ours, keepalive=1)
+    capture = network.capture(theirs.host)
+    ours.start()
+    with flood:
+        wait_until(lambda: cookies.packets, 10, "cookie replies to the flood")
+        theirs.start()
+        capture.wait(Message.COOKIE_REPLY)
+        capture.wait_for(lambda: session_completed(capture), 20, "a session during the flood")
+    answered = capture.matching(Message.RESPONSE)[0]
+    sent = [d for d in capture.matching(Message.INITIATION) if d.time < answered.time]
+    assert carries_mac2(sent[-1])
+
+
+def test_a_flood_holds_no_packets_up(
+    network: Network, handfast: Implementation, wireguard_go: Implementation, probes: Probes
+) -> None:
+    ours, theirs, flood, cookies = trio(network, handfast, wireguard_go)
+    ours.start()
+    theirs.start()
+    probes.answer(ours.node)
+    log = probes.ask(theirs.node, ours.ipv4)
+    wait_until(lambda: log.settled(0), 10, "the first answers")
+    began = time.monotonic()
+    with flood:
+        wait_until(lambda: cookies.packets, 10, "cookie replies to the flood")
+        time.sleep(2)
+        assert log.longest_silence(began) < 0.5
+
+
+def test_a_forged_cookie_reply_changes_nothing(serving: Pair, filters: Filters, injector: Injector) -> None:
+    """Anyone can seal a cookie; only who saw the initiation knows the mac1 that it must answer."""
+    ours, theirs = serving.server, serving.client
+    ours.knows(theirs)
+    filters.drop(destination="client")
+    ours.start()
+    first = serving.on_server_cable.wait(Message.INITIATION)[0]
+    key = blake2s(b"cookie--" + base64.b64decode(theirs.keys.public)).digest()
+    nonce, mac1 = os.urandom(24), os.urandom(16)
+    cookie = crypto_aead_xchacha20poly1305_ietf_encrypt(os.urandom(16), mac1, nonce, key)
+    source, destination = (theirs.host.ipv4, theirs.port), (ours.host.ipv4, ours.port)
+    injector.send(b"\3\0\0\0" + first.payload[4:8] + nonce + cookie, source, destination)
+    sent = serving.on_server_cable.wait(Message.INITIATION, count=3)
+    assert not any(carries_mac2(d) for d in sent)
+    assert sent[1].time - first.time > 0.2, "no retry out of turn"

@@ -1,0 +1,50 @@
+"""Packets of every size, whole and unfragmented inside the tunnel."""
+
+from __future__ import annotations
+
+from tests.interop.conftest import Pair, make_pair
+from tests.lab.filters import Filters
+from tests.lab.implementations import Implementation
+from tests.lab.network import Network
+
+IPV4_AND_ICMP = 28
+IPV6_AND_ICMP = 48
+MTU = 1420
+
+
+def sizes(header: int) -> list[int]:
+    """Around multiples of the padding, small and large, up to the MTU."""
+    return [0, 1, 3, 4, 5, 15, 16, 17, 31, 500, 1000, *range(MTU - header - 18, MTU - header + 1)]
+
+
+def test_every_size_to_the_mtu(pair: Pair, filters: Filters) -> None:
+    pair.start()
+    pair.client.reaches(pair.server)
+    fragments = filters.count(expression="ip frag-off & 0x1fff != 0")
+    for size in sizes(IPV4_AND_ICMP):
+        assert pair.client.ping(pair.server, size=size), size
+        assert pair.server.ping(pair.client, size=size), size
+    for size in sizes(IPV6_AND_ICMP)[-3:]:
+        assert pair.client.ping(pair.server, ipv6=True, size=size), size
+    assert not pair.client.ping(pair.server, size=MTU - IPV4_AND_ICMP + 1, timeout=1), "the sender refuses it"
+    assert fragments.packets == 0, "80 bytes are enough for the tunnel's own headers"
+
+
+def test_a_larger_mtu_is_followed(
+    network: Network, handfast: Implementation, wireguard_go: Implementation
+) -> None:
+    pair = make_pair(network, handfast, wireguard_go, handfast_serves=True)
+    pair.start()
+    pair.client.reaches(pair.server)
+    for peer in (pair.server, pair.client):
+        peer.node.run("ip", "link", "set", "wg0", "mtu", "9000")
+    assert pair.client.ping(pair.server, size=8900), "in fragments of the underlay"
+
+
+def test_datagrams_may_be_fragmented_on_the_way(serving: Pair, filters: Filters) -> None:
+    """Without the don't-fragment bit a forged ICMP message cannot shrink the path (RECOVERY, 8)."""
+    serving.start()
+    forbidden = filters.count(source="server", expression="ip frag-off & 0x4000 != 0")
+    serving.client.reaches(serving.server)
+    assert serving.client.ping(serving.server, size=1300)
+    assert forbidden.packets == 0
