@@ -38,9 +38,6 @@ class Header:
     LISTEN_PORT: Final = 17
     COMMITTED_TERM: Final = 18  # the term at which another pod took over; 0 for never
     DRAINED: Final = 19
-    KEY_VALID: Final = 24
-    KEY: Final = 25  # 4 words, the interface's public key
-    KEY_CHECKSUM: Final = 29
 
 
 class PeerSlot:
@@ -48,8 +45,7 @@ class PeerSlot:
 
     VALID: Final = 0
     PUBLIC_KEY: Final = 1  # 4 words
-    PRESHARED_HASH: Final = 5  # 4 words, BLAKE2s of the pre-shared key
-    CHECKSUM: Final = 9  # over words 1..8
+    CHECKSUM: Final = 5  # over words 1..4
     LAST_SENT: Final = 10  # nanoseconds of CLOCK_BOOTTIME; 0 for never
     LAST_RECEIVED: Final = 11
     OUTBOUND_STAMP: Final = 12
@@ -67,7 +63,9 @@ class KeypairSlot:
     INDICES: Final = 9  # local, and remote << 32
     BORN: Final = 10  # nanoseconds of CLOCK_BOOTTIME
     ROLE: Final = 11  # bit 0: initiator; from bit 8: the age at which it rekeys, in milliseconds
-    CHECKSUM: Final = 12  # over words 1..11 and the peer's public key
+    CHECKSUM: Final = (
+        12  # over words 1..11 and, not stored, whose session it is: peer, interface key, pre-shared key
+    )
     CEILING: Final = 13
     HIGHEST_RECEIVED: Final = 14  # plus one; 0 before the first
     HEARD: Final = 15

@@ -6,8 +6,7 @@ These records *are* the storage of counters and marks, not a copy of them. Nothi
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from hashlib import blake2s
+from collections.abc import Callable, Collection, Iterator
 from socket import AF_INET, AF_INET6, inet_ntop, inet_pton
 from struct import Struct
 from typing import Final
@@ -28,22 +27,25 @@ from .layout import (
     to_words,
     write,
 )
-from .storage import KeypairFacts, Position, Recalled, RecalledKeypair
+from .storage import KeypairFacts, Position, RecalledKeypair
 
+_POSITIONS: Final = frozenset({Position.PREVIOUS, Position.CURRENT, Position.NEXT})
 _NANOSECONDS: Final = 1_000_000_000
 _ENDPOINT: Final = Struct("<HHII16s16sB3x")
 """Port, family, scope, interface index, address, local address, length of the local address."""
-
-
-def hash_preshared_key(preshared_key: bytes) -> bytes:
-    return blake2s(preshared_key, person=b"hf-psk").digest()
 
 
 def _pack_endpoint(endpoint: Endpoint) -> bytes:
     family = AF_INET6 if endpoint.is_ipv6 else AF_INET
     address = inet_pton(family, endpoint.host)
     return _ENDPOINT.pack(
-        endpoint.port, len(address), endpoint.scope, endpoint.interface, address, endpoint.local, len(endpoint.local)
+        endpoint.port,
+        len(address),
+        endpoint.scope,
+        endpoint.interface,
+        address,
+        endpoint.local,
+        len(endpoint.local),
     )
 
 
@@ -92,19 +94,21 @@ class SlotNumbers:
     def position(self) -> int:
         return self._words[self._base + KeypairSlot.POSITION]
 
-    def fill(self, facts: KeypairFacts, public_key: bytes) -> None:
+    def fill(self, facts: KeypairFacts, context: bytes) -> None:
         """The constant part; the slot is invalid while it is written."""
         words, base = self._words, self._base
         words[base + KeypairSlot.POSITION] = Position.FREE
         constant = _pack_facts(facts)
         write(words, base + KeypairSlot.SEND_KEY, constant)
-        words[base + KeypairSlot.CHECKSUM] = checksum(constant, public_key)
+        words[base + KeypairSlot.CHECKSUM] = checksum(constant, context)
         self.ceiling, self.highest_received, self.heard = 0, -1, False
 
-    def facts(self, public_key: bytes) -> KeypairFacts | None:
-        """The constant part, or None if it is damaged."""
-        constant = read(self._words, self._base + KeypairSlot.SEND_KEY, KeypairSlot.CHECKSUM - KeypairSlot.SEND_KEY)
-        if self._words[self._base + KeypairSlot.CHECKSUM] != checksum(constant, public_key):
+    def facts(self, context: bytes) -> KeypairFacts | None:
+        """The constant part, or None if it is damaged or of another context."""
+        constant = read(
+            self._words, self._base + KeypairSlot.SEND_KEY, KeypairSlot.CHECKSUM - KeypairSlot.SEND_KEY
+        )
+        if self._words[self._base + KeypairSlot.CHECKSUM] != checksum(constant, context):
             return None
         return _unpack_facts(constant)
 
@@ -201,38 +205,25 @@ class SlotMarks:
         write(self._words, self._base, [0] * PEER_WORDS)
         self._free(self)
 
-    # --- the constant part ------------------------------------------------------------------------
-
-    def fill(self, preshared_key: bytes) -> None:
+    def fill(self) -> None:
+        """Takes the slot: the constant part is complete before the word that makes it valid."""
         words, base = self._words, self._base
         words[base + PeerSlot.VALID] = 0
         write(words, base, [0] * PEER_WORDS)
-        self._seal(preshared_key)
-
-    def _seal(self, preshared_key: bytes) -> None:
-        words, base = self._words, self._base
-        constant = [*to_words(self.public_key), *to_words(hash_preshared_key(preshared_key))]
-        write(words, base + PeerSlot.PUBLIC_KEY, constant)
-        words[base + PeerSlot.CHECKSUM] = checksum(constant)
+        key = to_words(self.public_key)
+        write(words, base + PeerSlot.PUBLIC_KEY, key)
+        words[base + PeerSlot.CHECKSUM] = checksum(key)
         words[base + PeerSlot.VALID] = 1
 
-    def change_preshared_key(self, preshared_key: bytes) -> None:
-        self._words[self._base + PeerSlot.VALID] = 0
-        self._seal(preshared_key)
-
-    def holds(self, preshared_key: bytes) -> bool:
-        return to_bytes(read(self._words, self._base + PeerSlot.PRESHARED_HASH, 4)) == hash_preshared_key(preshared_key)
-
     @property
-    def base(self) -> int:
-        return self._base
+    def place(self) -> tuple[Words, int]:
+        return self._words, self._base
 
 
 class StateMemory:
     """A `Memory` over a header and extents of peer slots; it grows by an extent at a time."""
 
     def __init__(self, header: Words, extents: list[Words], grow: Callable[[], Words]) -> None:
-        self._header = header
         self._slots_per_extent = header[Header.PEERS]
         self._grow = grow
         self._peers: dict[bytes, SlotMarks] = {}
@@ -241,70 +232,59 @@ class StateMemory:
             self._scan(words)
 
     def _scan(self, words: Words) -> None:
+        free = []
         for base in range(0, self._slots_per_extent * PEER_WORDS, PEER_WORDS):
-            if words[base + PeerSlot.VALID]:
-                constant = read(words, base + PeerSlot.PUBLIC_KEY, 8)
-                if words[base + PeerSlot.CHECKSUM] == checksum(constant):
-                    public_key = to_bytes(constant[:4])
-                    self._peers[public_key] = SlotMarks(words, base, public_key, self._release)
-                    continue
-            self._free.append((words, base))
-        self._free.reverse()
+            public_key = _public_key(words, base)
+            if public_key is None:
+                free.append((words, base))
+            else:
+                self._peers[public_key] = SlotMarks(words, base, public_key, self._release)
+        self._free += reversed(free)
 
     def _release(self, marks: SlotMarks) -> None:
-        held = self._peers.pop(marks.public_key, None)
-        if held is marks:
-            self._free.append((marks._words, marks.base))
+        del self._peers[marks.public_key]
+        self._free.append(marks.place)
 
     # --- Memory -----------------------------------------------------------------------------------
 
-    def peer_marks(self, public_key: bytes, preshared_key: bytes) -> SlotMarks:
-        """The peer's record, kept or new. Sessions under another pre-shared key are zeroed."""
+    def peer_marks(self, public_key: bytes) -> SlotMarks:
         marks = self._peers.get(public_key)
         if marks is None:
             if not self._free:
                 self._scan(self._grow())
             words, base = self._free.pop()
             marks = self._peers[public_key] = SlotMarks(words, base, public_key, self._release)
-            marks.fill(preshared_key)
-        elif not marks.holds(preshared_key):
-            for numbers in marks.keypair_slots():
-                numbers.erase()
-            marks.change_preshared_key(preshared_key)
+            marks.fill()
         return marks
 
-    def keypair_numbers(self, marks: SlotMarks, facts: KeypairFacts) -> SlotNumbers:
-        numbers = next(each for each in marks.keypair_slots() if each.position == Position.FREE)
-        numbers.fill(facts, marks.public_key)
+    def keypair_numbers(self, public_key: bytes, facts: KeypairFacts, context: bytes) -> SlotNumbers:
+        slots = self._peers[public_key].keypair_slots()
+        numbers = next(each for each in slots if each.position == Position.FREE)
+        numbers.fill(facts, public_key + context)
         return numbers
 
-    def recall(self, marks: SlotMarks) -> Recalled:
-        keypairs = []
-        for numbers in marks.keypair_slots():
-            if numbers.position == Position.FREE:
-                continue
-            facts = numbers.facts(marks.public_key)
-            if facts is None:
-                numbers.erase()
+    def recall(self, public_key: bytes, context: bytes) -> list[RecalledKeypair]:
+        marks = self._peers.get(public_key)
+        recalled = []
+        for numbers in marks.keypair_slots() if marks else ():
+            facts = numbers.facts(public_key + context)
+            if facts is not None and numbers.position in _POSITIONS:
+                recalled.append(RecalledKeypair(Position(numbers.position), facts, numbers))
             else:
-                keypairs.append(RecalledKeypair(Position(numbers.position), facts, numbers))
-        return Recalled(marks.endpoint, keypairs)
+                numbers.erase()
+        return sorted(recalled, key=lambda each: -each.facts.born)
 
-    def forget_unless(self, public_key: bytes) -> None:
-        """Sessions belong to one interface key: under another one all are zeroed."""
-        header = self._header
-        stored = to_bytes(read(header, Header.KEY, 4))
-        if header[Header.KEY_VALID] and stored == public_key and header[Header.KEY_CHECKSUM] == checksum(to_words(stored)):
-            return
-        header[Header.KEY_VALID] = 0
-        for marks in list(self._peers.values()):
-            marks.erase()
-        write(header, Header.KEY, to_words(public_key))
-        header[Header.KEY_CHECKSUM] = checksum(to_words(public_key))
-        header[Header.KEY_VALID] = 1
+    def knows(self, public_key: bytes) -> bool:
+        return public_key in self._peers
 
-    def forget_others(self, public_keys: set[bytes]) -> None:
-        """Only what the present configuration contains is kept."""
-        for public_key, marks in list(self._peers.items()):
-            if public_key not in public_keys:
-                marks.erase()
+    def forget_others(self, public_keys: Collection[bytes]) -> None:
+        for public_key in self._peers.keys() - set(public_keys):
+            self._peers[public_key].erase()
+
+
+def _public_key(words: Words, base: int) -> bytes | None:
+    """Of a valid slot; a damaged one is as good as free."""
+    if not words[base + PeerSlot.VALID]:
+        return None
+    key = read(words, base + PeerSlot.PUBLIC_KEY, 4)
+    return to_bytes(key) if words[base + PeerSlot.CHECKSUM] == checksum(key) else None

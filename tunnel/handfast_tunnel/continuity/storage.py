@@ -6,6 +6,7 @@ nothing outlives the process; `state_memory` gives the same attributes the other
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from enum import IntEnum
 from typing import NamedTuple, Protocol
 
@@ -77,22 +78,23 @@ class RecalledKeypair(NamedTuple):
 
 
 class Memory(Protocol):
-    """Where records live."""
+    """Where records live. `context` names what a session's keys came from besides the peer: the interface's
+    key and the pre-shared key. Under another context a session is not recalled but zeroed."""
 
-    def peer_marks(self, public_key: bytes, preshared_key: bytes) -> PeerMarks:
-        """The peer's record, as it was kept or new. Another pre-shared key than before zeroes its sessions."""
+    def peer_marks(self, public_key: bytes) -> PeerMarks:
+        """The peer's record, as it was kept or new."""
 
-    def keypair_numbers(self, public_key: bytes, facts: KeypairFacts) -> KeypairNumbers:
+    def keypair_numbers(self, public_key: bytes, facts: KeypairFacts, context: bytes) -> KeypairNumbers:
         """A record for a new keypair of a peer that has marks; kept once it is placed."""
 
-    def recall(self, public_key: bytes) -> list[RecalledKeypair]:
-        """The sessions that are kept of a peer that has marks."""
+    def recall(self, public_key: bytes, context: bytes) -> list[RecalledKeypair]:
+        """The sessions that are kept of a peer."""
 
-    def known(self) -> set[bytes]:
-        """Public keys of the peers of which something is kept."""
+    def knows(self, public_key: bytes) -> bool:
+        """Whether anything is kept of the peer."""
 
-    def take_key(self, public_key: bytes) -> None:
-        """The interface has this key: what belongs to another one is zeroed."""
+    def forget_others(self, public_keys: Collection[bytes]) -> None:
+        """These are all peers there are: zeroes what is kept of any other."""
 
 
 class PlainKeypairNumbers:
@@ -130,17 +132,17 @@ class PlainPeerMarks:
 class PlainMemory:
     """A `Memory` for one process's life."""
 
-    def peer_marks(self, public_key: bytes, preshared_key: bytes) -> PlainPeerMarks:
+    def peer_marks(self, public_key: bytes) -> PlainPeerMarks:
         return PlainPeerMarks()
 
-    def keypair_numbers(self, public_key: bytes, facts: KeypairFacts) -> PlainKeypairNumbers:
+    def keypair_numbers(self, public_key: bytes, facts: KeypairFacts, context: bytes) -> PlainKeypairNumbers:
         return PlainKeypairNumbers()
 
-    def recall(self, public_key: bytes) -> list[RecalledKeypair]:
+    def recall(self, public_key: bytes, context: bytes) -> list[RecalledKeypair]:
         return []
 
-    def known(self) -> set[bytes]:
-        return set()
+    def knows(self, public_key: bytes) -> bool:
+        return False
 
-    def take_key(self, public_key: bytes) -> None:
+    def forget_others(self, public_keys: Collection[bytes]) -> None:
         pass

@@ -24,6 +24,7 @@ from .handshake import Handshakes, Initiate
 from .interface import Event, Interface, Transmission
 from .messages import TRANSPORT_MIN_LENGTH, TYPE_TRANSPORT
 from .peer import Peer
+from .resume import resume, unanswered
 from .session import Keypair
 from .startup_handshake import StartupHandshakes
 from .statistics import Statistics
@@ -231,9 +232,16 @@ class Device:
 
     def commit(self, transaction: Transaction, now: float) -> None:
         """Swaps a staged change in and greets the peers that it made reachable."""
-        greet = transaction.commit(now)
+        greet = [peer for peer in transaction.commit(now) if not self._resume(peer, now)]
         if self.is_up:
             self._startup.begin(greet, now, announce=self.settings.announce)
+
+    def _resume(self, peer: Peer, now: float) -> bool:
+        if peer.keypairs or not resume(self._interface, peer, now):
+            return False
+        if self.is_up and unanswered(peer):
+            self._transport.keepalive(peer, now)
+        return True
 
     def configure(self, change: InterfaceChange, now: float) -> None:
         """A whole change at once; for few peers."""
@@ -250,7 +258,10 @@ class Device:
         self.is_up = True
         for peer in self.peers.values():
             peer.timers.set_persistent_interval(peer.persistent_keepalive, now)
-        self._startup.begin(self.peers.values(), now, announce=self.settings.announce)
+            if unanswered(peer):
+                self._transport.keepalive(peer, now)
+        greet = [peer for peer in self.peers.values() if peer.current is None]
+        self._startup.begin(greet, now, announce=self.settings.announce)
 
     def down(self, now: float) -> None:
         """The link is down: keys are zeroed, endpoints stay."""

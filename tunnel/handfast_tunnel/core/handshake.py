@@ -12,6 +12,7 @@ from enum import Enum
 
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
+from ..continuity.storage import KeypairFacts, Position
 from .constants import (
     COOKIE_LIFETIME,
     HANDSHAKE_BACKLOG_LIMIT,
@@ -19,6 +20,7 @@ from .constants import (
     HANDSHAKE_QUEUE,
     INITIATION_MIN_INTERVAL,
     RECOVERY_REKEY_AGE,
+    REKEY_AFTER_TIME,
     REKEY_TIMEOUT,
     UNDER_LOAD_AFTER_TIME,
 )
@@ -239,7 +241,7 @@ class Handshakes:
         keypair = self._derive(peer, keys, index, receiver, initiator=False, now=now)
         interface.discard_keypair(peer.next)
         interface.discard_keypair(peer.previous)
-        peer.next, peer.previous = keypair, None
+        peer.next, peer.previous = keypair.place(Position.NEXT), None
         # Having answered counts as having asked: the peer's handshake is under way.
         peer.last_initiation_sent = now
         peer.timers.any_authenticated_packet_sent(now)
@@ -263,8 +265,6 @@ class Handshakes:
             if older is slot:
                 break
         keypair = self._derive(peer, keys, slot.index, message.sender, initiator=True, now=now)
-        if peer.in_cadence:
-            keypair.rekey_age = interface.random.uniform(*RECOVERY_REKEY_AGE)
         self._adopt_as_initiator(peer, keypair)
         self._heard(peer, source, len(datagram), now)
         self.complete(keypair, now)
@@ -273,7 +273,8 @@ class Handshakes:
     def _adopt_as_initiator(self, peer: Peer, keypair: Keypair) -> None:
         """Keys that we answered with meanwhile stay `next`: if the peer uses them, they win after all."""
         self._interface.discard_keypair(peer.previous)
-        peer.previous, peer.current = peer.current, keypair
+        peer.previous = peer.current.place(Position.PREVIOUS) if peer.current else None
+        peer.current = keypair.place(Position.CURRENT)
 
     # --- both -------------------------------------------------------------------------------------
 
@@ -288,22 +289,18 @@ class Handshakes:
         now: float,
     ) -> Keypair:
         interface = self._interface
-        keypair = Keypair(
-            peer,
-            keys,
-            local_index,
-            remote_index,
-            initiator=initiator,
-            born=now,
-            numbers=interface.memory.keypair_numbers(peer.public_key),
-        )
+        rekey_age = interface.random.uniform(*RECOVERY_REKEY_AGE) if peer.in_cadence else REKEY_AFTER_TIME
+        facts = KeypairFacts(keys.send, keys.receive, local_index, remote_index, initiator, now, rekey_age)
+        context = interface.session_context(peer)
+        numbers = interface.memory.keypair_numbers(peer.public_key, facts, context)
+        keypair = Keypair(peer, facts, numbers)
         interface.indices[local_index] = keypair
         peer.timers.session_derived(now)
         return keypair
 
     def _heard(self, peer: Peer, source: Endpoint, size: int, now: float) -> None:
         peer.move_to(source)
-        peer.last_received = now
+        peer.marks.last_received = now
         peer.received_bytes += size
         self._interface.statistics.received_bytes += size
         peer.timers.any_authenticated_packet_received(now)

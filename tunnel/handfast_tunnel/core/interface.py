@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from hashlib import blake2s
 from random import Random, SystemRandom
 from typing import NamedTuple
 
@@ -90,6 +91,11 @@ class Interface:
             assert self.key is not None
             peer.static_static = diffie_hellman(self.key.private, peer.public_key)
         return peer.static_static
+
+    def session_context(self, peer: Peer) -> bytes:
+        """What a session's keys came from besides the peer; after a restart it must be the same."""
+        assert self.key is not None
+        return blake2s(self.key.public + peer.preshared_key, person=b"handfast").digest()
 
     def transmit(self, peer: Peer, datagrams: list[bytes], traffic_class: int) -> None:
         """Puts datagrams for the peer's endpoint, which it must have, into the outbox."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Sequence
 
+from ..continuity.storage import Position
 from .batch import open_batch, seal_batch
 from .constants import (
     CONFIRM_INTERVAL,
@@ -110,6 +111,7 @@ class Transport:
             interface.transmit(peer, sealed, ecn)
             sent += count
         if sent:
+            peer.marks.last_sent = now
             peer.timers.any_authenticated_packet_sent(now)
         return sent
 
@@ -205,7 +207,7 @@ class Transport:
     def _authenticated(self, keypair: Keypair, now: float) -> None:
         """What a valid packet proves: the peer is there and holds these keys."""
         peer = keypair.peer
-        peer.last_received = now
+        peer.marks.last_received = now
         peer.timers.any_authenticated_packet_received(now)
         keypair.heard = True
         if keypair is peer.next:
@@ -228,7 +230,8 @@ class Transport:
         """The peer uses keys we answered with: they are the session, and our own initiations are moot."""
         interface, peer = self._interface, keypair.peer
         interface.discard_keypair(peer.previous)
-        peer.previous, peer.current, peer.next = peer.current, keypair, None
+        peer.previous = peer.current.place(Position.PREVIOUS) if peer.current else None
+        peer.current, peer.next = keypair.place(Position.CURRENT), None
         interface.discard_slots(peer)
         self._handshakes.complete(keypair, now)
         self._startup.completed(keypair, now)
