@@ -11,6 +11,7 @@ from typing import Final
 
 from ..core.configuration import InterfaceChange, Settings
 from ..core.device import Device
+from ..core.noise import static_key
 from ..errors import ConfigurationError
 from .event_loop import EventLoop
 from .link import LinkState, LinkWatcher
@@ -40,6 +41,7 @@ class Tunnel:
         self._busy = False
         self._turn_began = loop.now
         self._handshake_cost = 0.0004
+        self._udp_dropped_before = 0
         loop.watch(self._link.fileno(), self._on_link)
 
     @property
@@ -51,6 +53,7 @@ class Tunnel:
         """Serves until the loop is stopped; returns its status."""
         logger.debug("%s", self._tun.features)
         self._link_changed(self._link.current())
+        _warm_up()
         gc.freeze()
         try:
             return self.loop.run(self._end_turn)
@@ -108,6 +111,7 @@ class Tunnel:
         if self.device.next_deadline(now) <= now:
             self.device.handle_timers(now)
         self._transmit()
+        self._count_drops()
         for event in self.device.take_events():
             logger.debug("%s: peer %s: %s", self.name, event.public_key.hex()[:8], event.what)
         self._busy = False
@@ -115,6 +119,14 @@ class Tunnel:
         if self.device.handshake_backlog:
             return self._turn_began
         return self.device.next_deadline(self._turn_began)
+
+    def _count_drops(self) -> None:
+        """What the kernel did not take, beside what the core dropped."""
+        dropped = self.device.statistics.dropped
+        if self._tun.dropped_packets:
+            dropped["tun_write"] = self._tun.dropped_packets
+        if self._udp is not None and self._udp.dropped_datagrams:
+            dropped["udp_send"] = self._udp_dropped_before + self._udp.dropped_datagrams
 
     def _work_off_handshakes(self, now: float) -> None:
         if not self.device.handshake_backlog:
@@ -196,6 +208,7 @@ class Tunnel:
         if self._udp is not None:
             if not self.device.frozen:
                 self._unwatch_sockets()
+            self._udp_dropped_before += self._udp.dropped_datagrams
             self._udp.close()
             self._udp = None
 
@@ -214,27 +227,30 @@ class Tunnel:
         if sockets is not None:
             self._close_sockets()
             self._open_sockets(sockets)
-        elif change.fwmark is not None and self._udp is not None:
-            self._udp.set_mark(change.fwmark)
         if change.drain is not None:
             self.drain(change.drain)
         gc.freeze()
         self._transmit()
 
     def _sockets_for(self, change: InterfaceChange) -> UdpSockets | None:
-        """Sockets on another port, where the change asks for one and the link is up."""
-        port = change.listen_port
-        if port is None or self._udp is None or port == self._udp.port:
+        """New sockets where the change asks for another port and the link is up; else marks the old ones."""
+        if self._udp is None:
             return None
         fwmark = self.device.fwmark if change.fwmark is None else change.fwmark
+        port = change.listen_port
         try:
-            return _bound_sockets(port, fwmark)
+            if port is not None and port != self._udp.port:
+                return _bound_sockets(port, fwmark)
+            if fwmark != self.device.fwmark:
+                self._udp.set_mark(fwmark)
         except OSError as error:
+            what = f"listen on UDP port {port}" if port is not None else f"mark packets with {fwmark}"
             raise ConfigurationError(
-                f"{self.name}: cannot listen on UDP port {port}: {error.strerror}; "
-                "another program may hold it: choose another port or 0",
+                f"{self.name}: cannot {what}: {error.strerror}; "
+                "is the port another program's, or CAP_NET_ADMIN missing?",
                 error.errno or errno.EADDRINUSE,
             ) from error
+        return None
 
     def drain(self, on: bool) -> None:
         """Freezes the interface, packets waiting in the kernel's queues, or lets it go on."""
@@ -262,3 +278,8 @@ def _bound_sockets(port: int, fwmark: int) -> UdpSockets:
     sockets = UdpSockets()
     sockets.bind(port, fwmark)
     return sockets
+
+
+def _warm_up() -> None:
+    """The first X25519 of a process costs 7 ms; here nobody waits for it."""
+    static_key(bytes(32))

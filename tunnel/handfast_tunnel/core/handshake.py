@@ -84,11 +84,11 @@ class Handshakes:
         """Sends an initiation if there is a way to; False if none was sent."""
         interface = self._interface
         if reason is Initiate.NEEDED:
+            peer.handshake_attempts = 0
             if now - peer.last_initiation_sent < REKEY_TIMEOUT:
                 return False
             if peer.in_cadence and peer.greeted:
                 return False
-            peer.handshake_attempts = 0
         if interface.key is None or peer.endpoint is None:
             return False
         try:

@@ -30,10 +30,9 @@ class ReplayWindow:
             self._seen = (self._seen << ahead | 1) & _MASK if ahead <= REPLAY_WINDOW else 1
             self.highest = counter
             return True
-        bit = 1 << -ahead
-        if -ahead > REPLAY_WINDOW or self._seen & bit:
+        if -ahead > REPLAY_WINDOW or self._seen >> -ahead & 1:
             return False
-        self._seen |= bit
+        self._seen |= 1 << -ahead
         return True
 
     def accept_batch(self, counters: list[int]) -> list[bool] | None:

@@ -113,7 +113,7 @@ class Timers:
 
     def gave_up(self, now: float) -> None:
         """Nobody answers: what is left of the sessions dies in its time."""
-        self.retransmit = inf
+        self.retransmit = self.keepalive = inf
         if self.zero_keys == inf:
             self.zero_keys = self._arm(now + ZERO_AFTER_TIME)
 
@@ -125,6 +125,10 @@ class Timers:
     def set_persistent_interval(self, seconds: int, now: float) -> None:
         self.persistent_interval = seconds
         self.persistent_keepalive = self._arm(now + seconds) if seconds else inf
+
+    def persistent_keepalive_now(self, now: float) -> None:
+        """It was just switched on: the peer's NAT is to know at once."""
+        self.persistent_keepalive = self._arm(now)
 
     def confirm_at(self, deadline: float) -> None:
         self.confirm = self._arm(deadline)

@@ -48,13 +48,19 @@ class TokenBuckets(Generic[Key]):
     def __init__(self, rate: float, burst: float, limit: int) -> None:
         self._rate, self._burst, self._limit = rate, burst, limit
         self._buckets: dict[Key, TokenBucket] = {}
+        self._next_sweep = float("-inf")
 
     def take(self, key: Key, now: float) -> bool:
         bucket = self._buckets.get(key)
         if bucket is None:
-            if len(self._buckets) >= self._limit:
-                self._buckets = {k: b for k, b in self._buckets.items() if not b.is_full(now)}
+            if len(self._buckets) >= self._limit and now >= self._next_sweep:
+                self._sweep(now)
             if len(self._buckets) >= self._limit:
                 return False
             bucket = self._buckets[key] = TokenBucket(self._rate, self._burst)
         return bucket.take(now)
+
+    def _sweep(self, now: float) -> None:
+        """Looks at all buckets, so no more often than they can fill up."""
+        self._buckets = {k: b for k, b in self._buckets.items() if not b.is_full(now)}
+        self._next_sweep = now + self._burst / self._rate

@@ -180,5 +180,7 @@ class Transaction:
             switched_on = silent and peer.persistent_keepalive > 0
         else:
             switched_on = False
+        if switched_on and peer.current is not None:
+            peer.timers.persistent_keepalive_now(now)
         reachable = peer.endpoint is not None and not had_endpoint
         return draft.is_new or ((reachable or switched_on) and peer.current is None)

@@ -1,0 +1,28 @@
+from __future__ import annotations
+
+from handfast_tunnel.continuity.storage import Memory, PlainMemory
+
+KEY = b"p" * 32
+
+
+def test_new_numbers_say_that_nothing_happened_yet() -> None:
+    memory: Memory = PlainMemory()
+    numbers, marks = memory.keypair_numbers(KEY), memory.peer_marks(KEY)
+    assert (numbers.ceiling, numbers.highest_received) == (0, -1)
+    assert (marks.outbound_stamp, marks.inbound_stamp) == (0, b"")
+
+
+def test_erased_records_are_as_new() -> None:
+    memory = PlainMemory()
+    numbers, marks = memory.keypair_numbers(KEY), memory.peer_marks(KEY)
+    numbers.ceiling, numbers.highest_received = 5, 6
+    marks.outbound_stamp, marks.inbound_stamp = 7, b"8"
+    numbers.erase()
+    marks.erase()
+    assert (numbers.ceiling, numbers.highest_received) == (0, -1)
+    assert (marks.outbound_stamp, marks.inbound_stamp) == (0, b"")
+
+
+def test_each_session_has_numbers_of_its_own() -> None:
+    memory = PlainMemory()
+    assert memory.keypair_numbers(KEY) is not memory.keypair_numbers(KEY)
