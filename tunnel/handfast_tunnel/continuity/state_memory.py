@@ -6,7 +6,7 @@ These records *are* the storage of counters and marks, not a copy of them. Nothi
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from socket import AF_INET, AF_INET6, inet_ntop, inet_pton
 from struct import Struct
 from typing import Final
@@ -223,7 +223,7 @@ class SlotMarks:
 class StateMemory:
     """A `Memory` over a header and extents of peer slots; it grows by an extent at a time."""
 
-    def __init__(self, header: Words, extents: list[Words], grow: Callable[[], Words]) -> None:
+    def __init__(self, header: Words, extents: Sequence[Words], grow: Callable[[], Words]) -> None:
         self._slots_per_extent = header[Header.PEERS]
         self._grow = grow
         self._peers: dict[bytes, SlotMarks] = {}
