@@ -18,6 +18,7 @@ from .adapters.process import (
 )
 from .adapters.tun import Tun
 from .adapters.tunnel import Tunnel
+from .continuity.state_file import StateFile, prepare_directory
 from .errors import HandfastError, StartError
 from .options import Options
 
@@ -36,7 +37,8 @@ def run(options: Options) -> int:
     listeners = _open_listeners(tun.name, options)
     background = None if options.foreground else go_to_background()
     try:
-        tunnel = Tunnel(tun, EventLoop(), options.settings)
+        state = _open_state(tun.name, options)
+        tunnel = Tunnel(tun, EventLoop(), options.settings, state.memory if state else None)
         servers = _start_servers(tunnel, listeners, options)
     except HandfastError as error:
         if background is None:
@@ -52,6 +54,22 @@ def run(options: Options) -> int:
     finally:
         for server in servers:
             server.close()
+
+
+def _open_state(interface: str, options: Options) -> StateFile | None:
+    """Without it everything works, but sessions end with the process."""
+    if options.state is None:
+        return None
+    try:
+        prepare_directory(options.state, any_file_system=options.state_on_disk)
+        state = StateFile(options.state / f"{interface}.state", interface)
+    except (HandfastError, OSError) as error:
+        if options.state_required:
+            raise StartError(f"no state memory: {error}") from error
+        log.warning("sessions will end with this process: %s", error)
+        return None
+    log.debug("state memory %s, incarnation %d", options.state, state.incarnation)
+    return state
 
 
 class _Listeners(NamedTuple):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final, Literal
 
 from .adapters.text import parse_endpoint, parse_number
@@ -25,6 +26,8 @@ options:
   -f, --foreground            stay in the foreground
   --metrics ADDRESS:PORT      serve /metrics for Prometheus, and /healthz
   --metrics-per-peer          with series for each of the first 500 peers
+  --state DIRECTORY           where sessions outlive the process, or none
+  --state-on-disk             even if DIRECTORY is not in memory
   --timers recovery|strict    strict: no timers but those of the paper
   --version, -h, --help
 
@@ -32,11 +35,14 @@ environment:
   LOG_LEVEL                   verbose, debug, error or silent
   WG_PROCESS_FOREGROUND=1     stay in the foreground
   WG_TUN_FD, WG_UAPI_FD       an open TUN device, a configuration socket
+  HANDFAST_STATE_DIR          as --state; /run/handfast if neither is given
   HANDFAST_TIMERS             as --timers
   HANDFAST_ANNOUNCE           always, or never: greet known endpoints at start
   HANDFAST_DISABLE            kernel features to avoid, as udp_gso,udp_gro
   HANDFAST_RUN_DIR            where control sockets are, /run/handfast
 """
+
+DEFAULT_STATE_DIRECTORY: Final = "/run/handfast"
 
 LOG_LEVELS: Final = {
     "verbose": logging.DEBUG,
@@ -59,6 +65,11 @@ class Options:
     log_level: int
     keep_output: bool
     """In the background too, what is logged goes to the standard error stream: LOG_LEVEL asked for it."""
+    state: Path | None
+    """Where sessions outlive the process; None for nowhere."""
+    state_required: bool
+    """It was asked for: without it there is no start."""
+    state_on_disk: bool
     tun_fd: int | None
     uapi_fd: int | None
 
@@ -71,9 +82,9 @@ def parse(arguments: Sequence[str], environment: Mapping[str, str]) -> Options:
     rest = iter(arguments)
     for argument in rest:
         name, equals, value = argument.partition("=")
-        if name in {"--metrics", "--timers"}:
+        if name in {"--metrics", "--state", "--timers"}:
             values[name] = value if equals else _value(name, next(rest, None))
-        elif argument in {"-f", "--foreground", "--metrics-per-peer"}:
+        elif argument in {"-f", "--foreground", "--metrics-per-peer", "--state-on-disk"}:
             flags.add(argument)
         elif argument.startswith("-"):
             raise StartError(f"unknown option {argument!r}: see handfast-tunnel --help")
@@ -82,6 +93,7 @@ def parse(arguments: Sequence[str], environment: Mapping[str, str]) -> Options:
     if len(interfaces) != 1:
         raise StartError(f"one INTERFACE is needed, not {len(interfaces)}: see handfast-tunnel --help")
     level = environment.get("LOG_LEVEL", "")
+    state = values.get("--state") or environment.get("HANDFAST_STATE_DIR")
     return Options(
         interface=interfaces[0],
         foreground=bool(flags & {"-f", "--foreground"}) or environment.get("WG_PROCESS_FOREGROUND") == "1",
@@ -90,6 +102,9 @@ def parse(arguments: Sequence[str], environment: Mapping[str, str]) -> Options:
         settings=Settings(
             timers=_timers(values.get("--timers"), environment), announce=_announce(environment)
         ),
+        state=None if state == "none" else Path(state or DEFAULT_STATE_DIRECTORY),
+        state_on_disk="--state-on-disk" in flags,
+        state_required=bool(state),
         log_level=LOG_LEVELS.get(level, logging.WARNING),
         keep_output=level not in {"", "silent"},
         tun_fd=_descriptor(environment, "WG_TUN_FD"),

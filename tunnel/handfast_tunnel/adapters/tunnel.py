@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator, Sequence
 from typing import Final
 
+from ..continuity.storage import Memory
 from ..core.configuration import InterfaceChange, Settings
 from ..core.device import Device
 from ..core.noise import static_key
@@ -31,10 +32,10 @@ _COST_WEIGHT: Final = 1 / 16
 class Tunnel:
     """The interface `name`. Its methods are called from the event loop's thread only."""
 
-    def __init__(self, tun: Tun, loop: EventLoop, settings: Settings) -> None:
+    def __init__(self, tun: Tun, loop: EventLoop, settings: Settings, memory: Memory | None = None) -> None:
         self.name = tun.name
         self.loop = loop
-        self.device = Device(settings)
+        self.device = Device(settings, memory)
         self._tun = tun
         self._udp: UdpSockets | None = None
         self._link = LinkWatcher(tun.name)

@@ -230,6 +230,8 @@ class StateMemory:
         self._free: list[tuple[Words, int]] = []
         for words in extents:
             self._scan(words)
+        seen = [max(marks.last_sent, marks.last_received) for marks in self._peers.values()]
+        self.last_alive = max(seen, default=0.0)
 
     def _scan(self, words: Words) -> None:
         free = []

@@ -81,6 +81,9 @@ class Memory(Protocol):
     """Where records live. `context` names what a session's keys came from besides the peer: the interface's
     key and the pre-shared key. Under another context a session is not recalled but zeroed."""
 
+    last_alive: float
+    """When the former owner last sent or received anything, in seconds of CLOCK_BOOTTIME; 0 for never."""
+
     def peer_marks(self, public_key: bytes) -> PeerMarks:
         """The peer's record, as it was kept or new."""
 
@@ -131,6 +134,8 @@ class PlainPeerMarks:
 
 class PlainMemory:
     """A `Memory` for one process's life."""
+
+    last_alive = 0.0
 
     def peer_marks(self, public_key: bytes) -> PlainPeerMarks:
         return PlainPeerMarks()

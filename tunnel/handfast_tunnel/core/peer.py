@@ -164,6 +164,12 @@ class Peer:
         return recovery.method if recovery is not None and recovery.state == "recovered" else None
 
     @property
+    def awaited(self) -> bool:
+        """Whether its next packet ends an interruption."""
+        recovery = self.recovery
+        return self.interrupted_at is not None or (recovery is not None and recovery.state == "waiting")
+
+    @property
     def in_cadence(self) -> bool:
         """Whether the recovery decides when initiations leave, its silence included."""
         recovery = self.recovery

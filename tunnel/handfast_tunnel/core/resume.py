@@ -7,6 +7,7 @@ send counter starts where no packet was ever sealed.
 from __future__ import annotations
 
 from ..continuity.storage import Position, RecalledKeypair
+from .drain import RECENTLY
 from .interface import Interface
 from .peer import Peer, Recovery
 from .session import Keypair
@@ -26,6 +27,8 @@ def resume(interface: Interface, peer: Peer, now: float) -> bool:
     peer.timers.session_derived(max(keypair.born for keypair in peer.keypairs))
     peer.last_handshake_wall = int((peer.keypairs[0].born + interface.wall_offset) * 1e9)
     peer.recovery = Recovery("resumed", "waiting")
+    if interface.memory.last_alive - marks.last_received <= RECENTLY:
+        peer.interrupted_at = marks.last_received
     return peer.current is not None
 
 

@@ -124,8 +124,10 @@ class StartupHandshakes:
             self._interface.statistics.observe_reconnect(method, latency)
             self._interface.log(peer, f"back after {latency:.3f} s ({method})")
 
-    def resumed(self, peer: Peer, now: float) -> None:
+    def heard(self, peer: Peer, now: float) -> None:
         """The peer was heard on a session that lived through the interruption."""
+        if peer.recovery is not None and peer.recovery.method == "resumed":
+            peer.recovery.state = "recovered"
         self._end_outage(peer, "resumed", now)
 
     def _end_outage(self, peer: Peer, method: Method, now: float) -> None:

@@ -214,8 +214,8 @@ class Transport:
             self._promote(keypair, now)
         elif keypair is peer.previous:
             self._reconfirm(peer, now)
-        if peer.interrupted_at is not None:
-            self._startup.resumed(peer, now)
+        if peer.awaited:
+            self._startup.heard(peer, now)
         current = peer.current
         if (
             current is not None
