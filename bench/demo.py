@@ -8,21 +8,16 @@ knows and without; and, at a second pair of servers, with the first handshake in
 from __future__ import annotations
 
 import argparse
-import json
-import os
 import sys
 import time
 from pathlib import Path
+from typing import Final
 
-# Never a window: a picture is a file here.
-os.environ.setdefault("MPLBACKEND", "agg")
-
-from . import machine, pictures, tables
+from . import report, tables
 from .restart import Plan, affordable, run_round, say
 from .results import CASES, TITLES, RestartResults, scenario_row
 
-ROOT = Path(__file__).resolve().parent.parent
-SERVERS = ("wireguard-go", "handfast")
+SERVERS: Final = ("wireguard-go", "handfast")
 
 
 def arguments() -> argparse.Namespace:
@@ -54,20 +49,15 @@ def main() -> int:
     started = time.monotonic()
     chosen = arguments()
     servers = tuple(chosen.servers.split(","))
-    outages = run_round(affordable(Plan(servers, chosen.clients, chosen.seconds)))
-    results = RestartResults(
-        chosen.seconds, tuple(TITLES[name] for name in servers), tuple(outages), machine.describe()
-    )
+    plan = affordable(Plan(servers, chosen.clients, chosen.seconds))
+    results = RestartResults(plan.limit, tuple(TITLES[name] for name in servers), tuple(run_round(plan)))
     say("\nSeconds from the kill until the client is back:\n")
     say(tables.restart_text(results))
     say("\n" + summary(results))
-    data = (chosen.output or ROOT / "bench/results") / "demo.json"
-    picture = (chosen.output or ROOT / "docs/images") / "demo.png"
-    for path in (data, picture):
-        path.parent.mkdir(parents=True, exist_ok=True)
-    data.write_text(json.dumps(results.to_json(), indent=1) + "\n")
-    pictures.outages(results, picture)
-    say(f"\n{data}\n{picture}\n{time.monotonic() - started:.0f} s")
+    places = report.Places.of(chosen.output)
+    figures = places.save("demo", "make demo", results.to_json())
+    report.draw(places, "demo")
+    say(f"\n{figures}\n{places.picture('demo')}\n{time.monotonic() - started:.0f} s in all")
     return 0
 
 

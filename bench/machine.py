@@ -8,6 +8,8 @@ import subprocess
 from datetime import UTC, datetime
 from pathlib import Path
 
+from tests.lab.tools import pins
+
 import handfast_tunnel
 
 
@@ -19,6 +21,7 @@ def describe() -> dict[str, str]:
         "python": platform.python_version(),
         "handfast": handfast_tunnel.__version__,
         "wireguard-go (Debian)": _package("wireguard-go"),
+        "wireguard-go (modern)": pins()["wireguard-go-modern"],
         "wireguard-tools": _package("wireguard-tools"),
     }
 

@@ -7,14 +7,24 @@ from pathlib import Path
 from statistics import median
 from typing import Any, Final
 
-from matplotlib import pyplot as plt
+from matplotlib import style
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from .results import CASES, Kind, Outage, RestartResults
+from .results import CASES, TITLES, Kind, Outage, RestartResults
 from .tables import seconds
+from .throughput import METRICS, PAIRS, Metric, Sample, ratios
 
-COLOURS: Final = ("#c2571a", "#1f6fb4", "#6b7280", "#2f855a")
+COLOURS: Final = {
+    TITLES["wireguard-go"]: "#c2571a",
+    TITLES["wireguard-go-modern"]: "#8d6e63",
+    TITLES["handfast"]: "#1f6fb4",
+}
+MIXED: Final = "#7aaedb"
+"""Handfast at one end only."""
+GREY: Final = "#6b7280"
+FAINT: Final = "#e5e7eb"
 STYLE: Final[dict[str, Any]] = {
     "font.size": 10,
     "axes.spines.top": False,
@@ -30,10 +40,9 @@ TICKS: Final = (0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100)
 def outages(results: RestartResults, path: Path) -> None:
     """Per scenario and kind of client, one lane a server: each client a point, the median a bar."""
     scenarios = list(dict.fromkeys(case.scenario for case in CASES))
-    with plt.style.context(STYLE):
-        figure, panels = plt.subplots(
-            len(scenarios), 1, figsize=(9, 2.7 * len(scenarios) + 0.8), sharex=True, squeeze=False
-        )
+    with style.context(STYLE):
+        figure = Figure(figsize=(9, 2.7 * len(scenarios) + 0.8))
+        panels = figure.subplots(len(scenarios), 1, sharex=True, squeeze=False)
         for panel, scenario in zip(panels[:, 0], scenarios, strict=True):
             chosen = [outage for outage in results.outages if outage.case.scenario == scenario]
             _panel(panel, results, chosen)
@@ -44,7 +53,6 @@ def outages(results: RestartResults, path: Path) -> None:
         )
         figure.tight_layout(rect=(0, 0, 1, 0.96))
         figure.savefig(path)
-        plt.close(figure)
 
 
 def _panel(panel: Axes, results: RestartResults, chosen: list[Outage]) -> None:
@@ -54,7 +62,7 @@ def _panel(panel: Axes, results: RestartResults, chosen: list[Outage]) -> None:
         for order, server in enumerate(results.servers):
             y = index - 0.4 + lane * (order + 0.5)
             points = [o for o in chosen if o.server == server and o.case.kind is kind]
-            _lane(panel, points, y, lane, COLOURS[order], never, results.limit)
+            _lane(panel, points, y, lane, COLOURS[server], never, results.limit)
     panel.set_xscale("log")
     panel.set_xlim(0.04, never * 1.35)
     ticks = [tick for tick in TICKS if tick < results.limit]
@@ -63,10 +71,10 @@ def _panel(panel: Axes, results: RestartResults, chosen: list[Outage]) -> None:
     panel.set_yticks(range(len(Kind)), list(Kind))
     panel.set_ylim(len(Kind) - 0.5, -0.5)
     panel.tick_params(axis="y", length=0)
-    panel.grid(axis="x", color="#e5e7eb", linewidth=0.8)
+    panel.grid(axis="x", color=FAINT, linewidth=0.8)
     panel.set_axisbelow(True)
     for boundary in range(1, len(Kind)):
-        panel.axhline(boundary - 0.5, color="#e5e7eb", linewidth=0.8)
+        panel.axhline(boundary - 0.5, color=FAINT, linewidth=0.8)
     panel.axvspan(results.limit * 1.15, never * 1.35, color="#f3f4f6", zorder=0)
     panel.text(
         never,
@@ -75,7 +83,7 @@ def _panel(panel: Axes, results: RestartResults, chosen: list[Outage]) -> None:
         ha="center",
         va="bottom",
         fontsize=8,
-        color="#6b7280",
+        color=GREY,
     )
 
 
@@ -114,8 +122,47 @@ def _legend(results: RestartResults) -> list[Line2D]:
         fill = colour if filled else "none"
         return Line2D([], [], linestyle="", marker=shape, color=colour, markerfacecolor=fill, label=label)
 
-    servers = [
-        marker("s", colour, True, server) for server, colour in zip(results.servers, COLOURS, strict=False)
-    ]
+    servers = [marker("s", COLOURS[server], True, server) for server in results.servers]
     grey = "#374151"
     return [*servers, marker("o", grey, True, "no NAT"), marker("^", grey, False, "behind NAT")]
+
+
+def throughput(samples: list[Sample], path: Path) -> None:
+    """Per metric a bar for each pair, to the median, and each round as a point."""
+    with style.context(STYLE):
+        figure = Figure(figsize=(11, 6.4))
+        panels = figure.subplots(2, 3, sharey=True)
+        for panel, metric in zip(panels.flat, METRICS, strict=True):
+            _metric_panel(panel, metric, samples)
+        figure.text(
+            0.995,
+            0.005,
+            "bars: medians; points: rounds; beside them the ratio to the first line",
+            ha="right",
+            fontsize=8,
+            color=GREY,
+        )
+        figure.tight_layout(rect=(0, 0.02, 1, 1))
+        figure.savefig(path)
+
+
+def _metric_panel(panel: Axes, metric: Metric, samples: list[Sample]) -> None:
+    for y, pair in enumerate(PAIRS):
+        values = [s.value for s in samples if s.pair == pair and s.metric == metric.name]
+        colour = COLOURS[TITLES[pair.server]] if pair.server == pair.client else MIXED
+        panel.barh(y, median(values), height=0.62, color=colour, alpha=0.35)
+        panel.plot(values, [y] * len(values), "o", markersize=4, color=colour, alpha=0.8)
+        ratio = median(ratios(samples, pair, metric.name))
+        panel.annotate(
+            f"{ratio:.2f}", (max(values), y), (8, 0), textcoords="offset points", va="center", color=colour
+        )
+    panel.set_title(metric.name)
+    panel.set_xlabel(metric.unit if metric.higher_is_better else f"{metric.unit} (less is better)")
+    panel.set_yticks(range(len(PAIRS)), [pair.title.replace(", client", "\nclient") for pair in PAIRS])
+    panel.set_ylim(len(PAIRS) - 0.5, -0.5)
+    panel.set_xlim(0, max(s.value for s in samples if s.metric == metric.name) * 1.2)
+    panel.tick_params(axis="y", length=0)
+    panel.grid(axis="x", color=FAINT, linewidth=0.8)
+    panel.set_axisbelow(True)
+    panel.locator_params(axis="x", nbins=5)
+    panel.xaxis.set_major_formatter("{x:,.10g}")

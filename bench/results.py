@@ -100,14 +100,13 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class RestartResults:
-    """All that one run measured, with what it was measured on."""
+    """All that one run measured."""
 
     limit: float
     """How long a client was given to come back, in seconds."""
     servers: tuple[str, ...]
     """The server implementations compared, the baseline first."""
     outages: tuple[Outage, ...]
-    machine: dict[str, str]
 
     def rows(self, cases: Sequence[Case] = CASES) -> dict[tuple[str, Case], Row]:
         """A row for every case at every server; KeyError when one was not measured."""
@@ -132,7 +131,6 @@ class RestartResults:
 
     def to_json(self) -> dict[str, Any]:
         return {
-            "machine": self.machine,
             "limit_seconds": self.limit,
             "servers": list(self.servers),
             "rows": [_row_to_json(row) for row in self.rows().values()],
@@ -147,7 +145,6 @@ class RestartResults:
             limit=data["limit_seconds"],
             servers=tuple(data["servers"]),
             outages=tuple(_outage_from_json(entry) for entry in data["outages"]),
-            machine=data["machine"],
         )
 
 

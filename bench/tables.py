@@ -11,6 +11,7 @@ from pathlib import Path
 from .results import CASES, Case, RestartResults, Row
 
 HEADINGS = ("client", "NAT")
+NOT_RECOVERED = "not recovered"
 
 
 def seconds(value: float, limit: float) -> str:
@@ -26,7 +27,7 @@ def cells(row: Row, limit: float) -> tuple[str, str, str]:
     """n, median and maximum. `not recovered` says that none of the clients came back."""
     count = str(len(row.seconds))
     if not row.recovered:
-        return count, "not recovered", f"> {limit:.0f} s"
+        return count, NOT_RECOVERED, f"> {limit:.0f} s"
     maximum = seconds(row.maximum, limit) + (f" ({row.relapses} relapsed)" if row.relapses else "")
     return count, seconds(row.median, limit), maximum
 
@@ -80,9 +81,16 @@ def markdown(columns: Sequence[str], lines: Sequence[Sequence[str]], left: int =
 
 
 def restart_markdown(results: RestartResults, cases: Sequence[Case] = CASES) -> str:
-    columns = ["after the restart", *HEADINGS]
-    columns += [f"{server} {name}" for server in results.servers for name in ("n", "median", "max")]
-    lines = [[scenario, *line] for scenario, lines in restart_lines(results, cases) for line in lines]
+    rows = results.rows(cases)
+    columns = ["after the restart", *HEADINGS, "n", *(f"{server}: median, max" for server in results.servers)]
+    lines = []
+    for case in cases:
+        found = [cells(rows[server, case], results.limit) for server in results.servers]
+        counts = "/".join(dict.fromkeys(count for count, _, _ in found))
+        times = [
+            middle if middle == NOT_RECOVERED else f"{middle}, {maximum}" for _, middle, maximum in found
+        ]
+        lines.append([case.scenario, case.kind.value, "yes" if case.nat else "no", counts, *times])
     return markdown(columns, lines, left=3)
 
 

@@ -18,6 +18,11 @@ from tests.lab.wire import Capture
 _failed = pytest.StashKey[bool]()
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with what takes minutes, so that nothing waits for it in the end."""
+    items.sort(key=lambda item: item.get_closest_marker("timeout") is None)
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(
     item: pytest.Item,
@@ -97,6 +102,12 @@ def pair(
 def serving(network: Network, handfast: Implementation, other: Implementation) -> Pair:
     """Handfast as the server of each other implementation."""
     return make_pair(network, handfast, other, handfast_serves=True)
+
+
+@pytest.fixture
+def usual(network: Network, handfast: Implementation, wireguard_go: Implementation) -> Pair:
+    """Handfast as the server of Debian's wireguard-go, for what does not depend on who the other is."""
+    return make_pair(network, handfast, wireguard_go, handfast_serves=True)
 
 
 @pytest.fixture

@@ -87,9 +87,9 @@ class Filters:
         return self._add("forward", f"{_match(message, source, destination, False)} {expression} counter")
 
     def mark_congestion(self, *, source: str = "", destination: str = "") -> Rule:
-        """What a congested router does to packets that allow it: set ECN to CE."""
+        """What a congested router says: ECN becomes CE (here whether or not the packet allows it)."""
         match = _match(None, source, destination, False)
-        return self._add("forward", f"{match} ip ecn != not-ect counter ip ecn set ce")
+        return self._add("forward", f"{match} counter ip ecn set ce")
 
     def lose(self, percent: int, *, source: str = "", destination: str = "") -> Rule:
         """Drop this share of all packets, at random."""

@@ -175,8 +175,8 @@ class Peer:
         """Run a subcommand of the program itself: Handfast's `drain`, `handshake` and `status`."""
         return self.node.run(self.implementation.command[0], *arguments)
 
-    def set(self, *arguments: str) -> None:
-        self.wg("set", self.interface, *arguments)
+    def set(self, *arguments: str, input: str | None = None) -> None:
+        self.wg("set", self.interface, *arguments, input=input)
 
     def status(self, other: Peer) -> PeerStatus:
         for line in self.wg("show", self.interface, "dump").splitlines()[1:]:

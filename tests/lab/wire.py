@@ -62,6 +62,18 @@ class Datagram:
     def counter(self) -> int:
         return int.from_bytes(self.payload[8:16], "little")
 
+    def describe(self) -> str:
+        name = f"{self.type.name.lower()} of {self.length} bytes"
+        match self.type:
+            case Message.INITIATION:
+                return f"{name}, index {self.sender:08x}"
+            case Message.RESPONSE:
+                return f"{name}, index {self.sender:08x}, to {self.receiver:08x}"
+            case Message.COOKIE_REPLY:
+                return f"{name}, to {self.receiver:08x}"
+            case Message.TRANSPORT:
+                return f"{name}, to {self.receiver:08x}, counter {self.counter}"
+
     @property
     def is_keepalive(self) -> bool:
         return self.type is Message.TRANSPORT and self.length == 32
@@ -134,7 +146,7 @@ class Capture:
         start = shown[0].time if shown else 0.0
         lines = (
             f"  {d.time - start:8.4f} {d.source}:{d.source_port} > {d.destination}:{d.destination_port}"
-            f" {d.type.name.lower()} {d.length}"
+            f" {d.describe()}"
             for d in shown
         )
         return "\n".join(["", *lines]) if shown else "nothing"

@@ -20,12 +20,12 @@ def results(**outages: float) -> RestartResults:
     measured = [
         Outage(server, case, outages.get(case.kind.name.lower(), 0.1)) for server in SERVERS for case in CASES
     ]
-    return RestartResults(150, SERVERS, tuple(measured), {"kernel": "Linux"})
+    return RestartResults(150, SERVERS, tuple(measured))
 
 
 def without(complete: RestartResults, server: str, kind: Kind) -> RestartResults:
     kept = [o for o in complete.outages if (o.server, o.case.kind) != (server, kind)]
-    return RestartResults(complete.limit, complete.servers, tuple(kept), complete.machine)
+    return RestartResults(complete.limit, complete.servers, tuple(kept))
 
 
 def test_there_is_a_case_for_every_kind_of_client() -> None:
@@ -61,15 +61,15 @@ def test_a_median_beyond_the_observation_says_so() -> None:
     complete = results()
     case = CASES[0]
     extra = (Outage("Handfast", case, math.inf), Outage("Handfast", case, math.inf))
-    row = RestartResults(150, SERVERS, complete.outages + extra, {}).rows()["Handfast", case]
+    row = RestartResults(150, SERVERS, complete.outages + extra).rows()["Handfast", case]
     assert (row.median, row.maximum, row.recovered) == (math.inf, math.inf, True)
-    assert "> 150 s" in restart_text(RestartResults(150, SERVERS, complete.outages + extra, {}))
+    assert "> 150 s" in restart_text(RestartResults(150, SERVERS, complete.outages + extra))
 
 
 def test_relapses_are_counted_in_the_table() -> None:
     complete = results()
     relapsed = Outage("Handfast", CASES[0], 0.2, relapse=15.0)
-    table = restart_text(RestartResults(150, SERVERS, (*complete.outages, relapsed), {}))
+    table = restart_text(RestartResults(150, SERVERS, (*complete.outages, relapsed)))
     assert "0.20 s (1 relapsed)" in table
 
 

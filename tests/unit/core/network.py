@@ -24,8 +24,8 @@ from handfast_tunnel.continuity.storage import Memory, PlainMemory
 from handfast_tunnel.core.configuration import InterfaceChange, PeerChange, Prefix, Settings
 from handfast_tunnel.core.device import Device, Transmission
 from handfast_tunnel.core.endpoint import Endpoint
-from handfast_tunnel.core.messages import TYPE_TRANSPORT
-from handfast_tunnel.core.noise import static_key
+from handfast_tunnel.core.messages import TYPE_TRANSPORT, unpack_initiation
+from handfast_tunnel.core.noise import diffie_hellman, finish_initiation, open_initiation, static_key
 from handfast_tunnel.core.peer import Peer
 
 from .packets import ip_packet, payload_of
@@ -137,6 +137,13 @@ class Host:
 
     def peer(self, other: Host) -> Peer:
         return self.device.peers[other.key.public]
+
+    def stamp_of(self, initiation: Datagram) -> bytes:
+        """The TAI64N stamp in an initiation to this host."""
+        message = unpack_initiation(initiation.payload)
+        opened = open_initiation(self.key, message)
+        static_static = diffie_hellman(self.key.private, opened.static)
+        return finish_initiation(opened, message, static_static).timestamp
 
     # --- what it does -----------------------------------------------------------------------------
 

@@ -9,18 +9,18 @@ def test_new_numbers_say_that_nothing_happened_yet() -> None:
     memory: Memory = PlainMemory()
     numbers, marks = memory.keypair_numbers(KEY), memory.peer_marks(KEY)
     assert (numbers.ceiling, numbers.highest_received) == (0, -1)
-    assert (marks.outbound_stamp, marks.inbound_stamp) == (0, b"")
+    assert (marks.outbound_stamp, marks.inbound_stamp, marks.inbound_exact) == (0, b"", False)
 
 
 def test_erased_records_are_as_new() -> None:
     memory = PlainMemory()
     numbers, marks = memory.keypair_numbers(KEY), memory.peer_marks(KEY)
     numbers.ceiling, numbers.highest_received = 5, 6
-    marks.outbound_stamp, marks.inbound_stamp = 7, b"8"
+    marks.outbound_stamp, marks.inbound_stamp, marks.inbound_exact = 7, b"8", True
     numbers.erase()
     marks.erase()
     assert (numbers.ceiling, numbers.highest_received) == (0, -1)
-    assert (marks.outbound_stamp, marks.inbound_stamp) == (0, b"")
+    assert (marks.outbound_stamp, marks.inbound_stamp, marks.inbound_exact) == (0, b"", False)
 
 
 def test_each_session_has_numbers_of_its_own() -> None:

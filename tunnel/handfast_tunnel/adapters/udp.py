@@ -24,7 +24,8 @@ SO_RCVBUFFORCE: Final = 33
 IP_PKTINFO: Final = 8
 IP_MTU_DISCOVER: Final = 10
 IPV6_MTU_DISCOVER: Final = 23
-PMTUDISC_DONT: Final = 0
+IPV6_PMTUDISC_DONT: Final = 0
+IP_PMTUDISC_OMIT: Final = 5
 UDP_SEGMENT: Final = 103
 UDP_GRO: Final = 104
 
@@ -53,13 +54,15 @@ Received = tuple[list[bytes], Endpoint, int]
 
 
 class UdpSockets:
-    """The sockets of one interface. Closed until `bind`; `dropped_datagrams` counts what could not leave."""
+    """The sockets of one interface, closed until `bind`."""
 
     def __init__(self, disabled: Collection[str] | None = None) -> None:
-        self._disabled = disabled_features() if disabled is None else disabled
-        self._sockets: dict[int, _Socket] = {}
         self.port = 0
         self.dropped_datagrams = 0
+        """What could not leave: no room in the socket buffer, no route, refused by a filter."""
+        self._disabled = disabled_features() if disabled is None else disabled
+        self._sockets: dict[int, _Socket] = {}
+        self._senders: dict[bool, _Socket] = {}
 
     def bind(self, port: int, fwmark: int = 0) -> None:
         """Listen on `port`, or on a free one if 0. If that fails, the sockets stay as they were."""
@@ -69,12 +72,14 @@ class UdpSockets:
         sockets = _open_on_one_port(port, fwmark, self._disabled)
         self.close()
         self._sockets = {each.fileno(): each for each in sockets}
+        self._senders = {each.is_ipv6: each for each in sockets}
         self.port = sockets[0].port
 
     def close(self) -> None:
         for each in self._sockets.values():
             each.close()
         self._sockets = {}
+        self._senders = {}
         self.port = 0
 
     @property
@@ -95,10 +100,7 @@ class UdpSockets:
         receive = self._sockets[fd].receive
         batch: list[Received] = []
         remaining = RECEIVE_DATAGRAMS
-        while remaining > 0:
-            received = receive()
-            if received is None:
-                break
+        while remaining > 0 and (received := receive()) is not None:
             datagrams, endpoint, traffic_class = received
             remaining -= len(datagrams)
             if batch and batch[-1][1] is endpoint and batch[-1][2] == traffic_class:
@@ -113,12 +115,11 @@ class UdpSockets:
         They have been sent from an address of the kernel's choice.
         """
         refused = []
-        by_family = {each.is_ipv6: each for each in self._sockets.values()}
-        for each in by_family.values():
+        for each in self._senders.values():
             each.patience = SEND_PATIENCE
         for transmission in transmissions:
             endpoint, datagrams, traffic_class, _ = transmission
-            sender = by_family.get(endpoint.is_ipv6)
+            sender = self._senders.get(endpoint.is_ipv6)
             if sender is None:
                 self.dropped_datagrams += len(datagrams)
                 continue
@@ -162,11 +163,12 @@ class _Socket:
         option = self._socket.setsockopt
         if self.is_ipv6:
             option(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-            option(socket.IPPROTO_IPV6, IPV6_MTU_DISCOVER, PMTUDISC_DONT)
+            option(socket.IPPROTO_IPV6, IPV6_MTU_DISCOVER, IPV6_PMTUDISC_DONT)
             option(socket.IPPROTO_IPV6, socket.IPV6_RECVTCLASS, 1)
         else:
-            # RECOVERY, section 8: with path MTU discovery a forged ICMP message would stop large datagrams.
-            option(socket.IPPROTO_IP, IP_MTU_DISCOVER, PMTUDISC_DONT)
+            # A forged ICMP message must not shrink the path (RECOVERY, section 8). With DONT it still does:
+            # the kernel fragments as it was told. IPv6 has to believe it, because its routers never fragment.
+            option(socket.IPPROTO_IP, IP_MTU_DISCOVER, IP_PMTUDISC_OMIT)
             option(socket.IPPROTO_IP, socket.IP_RECVTOS, 1)
         if "pktinfo" not in disabled:
             if self.is_ipv6:
@@ -187,6 +189,7 @@ class _Socket:
         return True
 
     def set_mark(self, fwmark: int) -> None:
+        # Needs NET_ADMIN, so only where it changes something.
         if fwmark or self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_MARK):
             self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, fwmark)
 
@@ -288,15 +291,15 @@ class _Socket:
 
 
 def _open_on_one_port(port: int, fwmark: int, disabled: Collection[str]) -> list[_Socket]:
-    attempts = 1 if port else BIND_ATTEMPTS
-    for attempt in range(attempts):
+    attempts_left = 0 if port else BIND_ATTEMPTS
+    while True:
         try:
             return _open_both_families(port, fwmark, disabled)
         except OSError as error:
             # The port that IPv4 was given may be taken for IPv6.
-            if error.errno != errno.EADDRINUSE or attempt + 1 == attempts:
+            if error.errno != errno.EADDRINUSE or not attempts_left:
                 raise
-    raise AssertionError
+            attempts_left -= 1
 
 
 def _open_both_families(port: int, fwmark: int, disabled: Collection[str]) -> list[_Socket]:

@@ -49,6 +49,7 @@ class PeerSlot:
     LAST_SENT: Final = 10  # nanoseconds of CLOCK_BOOTTIME; 0 for never
     LAST_RECEIVED: Final = 11
     OUTBOUND_STAMP: Final = 12
+    INBOUND_EXACT: Final = 37
     INBOUND_STAMP: Final = 13  # a pair of copies, 2 words each
     ENDPOINT: Final = 21  # a pair of copies, 6 words each
     KEYPAIRS: Final = 40

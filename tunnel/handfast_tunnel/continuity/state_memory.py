@@ -168,6 +168,14 @@ class SlotMarks:
         self._inbound.store(value)
 
     @property
+    def inbound_exact(self) -> bool:
+        return self._words[self._base + PeerSlot.INBOUND_EXACT] != 0
+
+    @inbound_exact.setter
+    def inbound_exact(self, value: bool) -> None:
+        self._words[self._base + PeerSlot.INBOUND_EXACT] = int(value)
+
+    @property
     def last_sent(self) -> float:
         return self._words[self._base + PeerSlot.LAST_SENT] / _NANOSECONDS
 

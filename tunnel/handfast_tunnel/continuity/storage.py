@@ -64,6 +64,9 @@ class PeerMarks(Protocol):
     last_sent: float
     """When a packet last left for it, in seconds of CLOCK_BOOTTIME; 0 for never."""
     last_received: float
+    inbound_exact: bool
+    """Whether no initiation that the peer ever sent before can be newer than `inbound_stamp`. Until it
+    has confirmed a session, one captured from an earlier process's life could be (RECOVERY, section 3)."""
 
     def erase(self) -> None:
         """The peer is gone."""
@@ -120,11 +123,12 @@ class PlainKeypairNumbers:
 class PlainPeerMarks:
     """Marks that die with the process."""
 
-    __slots__ = ("endpoint", "inbound_stamp", "last_received", "last_sent", "outbound_stamp")
+    __slots__ = ("endpoint", "inbound_exact", "inbound_stamp", "last_received", "last_sent", "outbound_stamp")
 
     def __init__(self) -> None:
         self.outbound_stamp = 0
         self.inbound_stamp = b""
+        self.inbound_exact = False
         self.endpoint: Endpoint | None = None
         self.last_sent = self.last_received = 0.0
 

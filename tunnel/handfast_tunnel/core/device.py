@@ -193,6 +193,8 @@ class Device:
         match expiry:
             case Expiry.ZERO_KEYS:
                 self._interface.forget_sessions(peer)
+            case Expiry.STALE_SLOTS:
+                self._handshakes.forget_stale(peer, now)
             case Expiry.RETRANSMIT:
                 self._retransmit(peer, now)
             case Expiry.NEW_HANDSHAKE:

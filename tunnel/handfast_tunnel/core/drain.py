@@ -17,7 +17,7 @@ RECENTLY: Final = 2.0
 def note_interruption(interface: Interface, now: float) -> None:
     """Remembers when the peers that were sending were last heard, to measure their outage."""
     for peer in interface.peers.values():
-        if peer.interrupted_at is None and now - peer.last_received <= RECENTLY:
+        if peer.interrupted_at is None and 0.0 < peer.last_received >= now - RECENTLY:
             peer.interrupted_at = peer.last_received
 
 

@@ -108,7 +108,7 @@ class Handshakes:
         interface = self._interface
         assert interface.key is not None
         static_static = interface.static_static(peer)
-        for stale in peer.stale_slots(now):
+        for stale in peer.stale_slots(now, room=1):
             interface.discard_slot(stale)
         stamp = next_stamp(now + interface.wall_offset, peer.marks.outbound_stamp)
         peer.marks.outbound_stamp = stamp
@@ -124,7 +124,15 @@ class Handshakes:
         datagram = add_macs(pack_initiation(message), peer.mac1_key, self._cookie(peer, now))
         slot = HandshakeSlot(peer, index, state, mac1_of(datagram), now)
         peer.slots[index] = interface.indices[index] = slot
+        peer.timers.slot_opened(slot.expires_at)
         return datagram
+
+    def forget_stale(self, peer: Peer, now: float) -> None:
+        """Erases initiations that nobody has answered in time."""
+        for stale in peer.stale_slots(now):
+            self._interface.discard_slot(stale)
+        if peer.slots:
+            peer.timers.slot_opened(next(iter(peer.slots.values())).expires_at)
 
     def _cookie(self, peer: Peer, now: float) -> bytes | None:
         if peer.cookie is not None and now - peer.cookie_born >= COOKIE_LIFETIME:
@@ -176,17 +184,20 @@ class Handshakes:
         return True
 
     def _receive_cookie(self, datagram: bytes, now: float) -> None:
-        """A cookie for an initiation in flight; followed by one retry, as a new initiation."""
-        slot = self._slot_of(datagram)
+        """A cookie for a message of ours. An initiation is followed by one retry, as a new one."""
+        sent = self._interface.indices.get(receiver_index(datagram))
+        mac1 = sent.response_mac1 if isinstance(sent, Keypair) else sent.mac1 if sent else None
         reply = unpack_cookie_reply(datagram)
-        cookie = open_cookie(reply, slot.peer.cookie_key, slot.mac1) if slot else None
-        if slot is None or cookie is None:
+        cookie = open_cookie(reply, sent.peer.cookie_key, mac1) if sent and mac1 else None
+        if sent is None or cookie is None:
             self._interface.drop("cookie_reply")
             return
-        peer = slot.peer
+        peer = sent.peer
         peer.cookie, peer.cookie_born = cookie, now
+        if isinstance(sent, Keypair):
+            return
         self._interface.statistics.handshakes["initiator", "cookie"] += 1
-        if not self._interface.strict and not slot.cookie_used:
+        if not self._interface.strict and not sent.cookie_used:
             self.initiate(peer, now, Initiate.RECOVERY)
             for each in peer.slots.values():
                 each.cookie_used = True
@@ -229,10 +240,15 @@ class Handshakes:
             return
         peer.marks.inbound_stamp = state.timestamp
         peer.last_initiation_consumed = now
-        self._heard(peer, source, len(datagram), now)
-        self._respond(peer, state, message.sender, now)
+        if peer.marks.inbound_exact:
+            peer.move_to(source)
+        self._heard(peer, len(datagram), now)
+        self._respond(peer, state, message.sender, source, now)
 
-    def _respond(self, peer: Peer, state: ResponderState, receiver: int, now: float) -> None:
+    def _respond(
+        self, peer: Peer, state: ResponderState, receiver: int, source: Endpoint, now: float
+    ) -> None:
+        """Answers to where the initiation came from, which a replayed one may have chosen."""
         interface = self._interface
         index = interface.new_index()
         response, keys = create_response(
@@ -247,7 +263,8 @@ class Handshakes:
         peer.timers.any_authenticated_packet_sent(now)
         interface.statistics.handshakes["responder", "sent"] += 1
         datagram = add_macs(pack_response(response), peer.mac1_key, self._cookie(peer, now))
-        interface.transmit(peer, [datagram], HANDSHAKE_DSCP)
+        keypair.response_mac1 = mac1_of(datagram)
+        interface.transmit(peer, [datagram], HANDSHAKE_DSCP, source)
 
     # --- initiator --------------------------------------------------------------------------------
 
@@ -266,7 +283,8 @@ class Handshakes:
                 break
         keypair = self._derive(peer, keys, slot.index, message.sender, initiator=True, now=now)
         self._adopt_as_initiator(peer, keypair)
-        self._heard(peer, source, len(datagram), now)
+        peer.move_to(source)
+        self._heard(peer, len(datagram), now)
         self.complete(keypair, now)
         return keypair
 
@@ -298,8 +316,7 @@ class Handshakes:
         peer.timers.session_derived(now)
         return keypair
 
-    def _heard(self, peer: Peer, source: Endpoint, size: int, now: float) -> None:
-        peer.move_to(source)
+    def _heard(self, peer: Peer, size: int, now: float) -> None:
         peer.marks.last_received = now
         peer.received_bytes += size
         self._interface.statistics.received_bytes += size

@@ -97,13 +97,16 @@ class Interface:
         assert self.key is not None
         return blake2s(self.key.public + peer.preshared_key, person=b"handfast").digest()
 
-    def transmit(self, peer: Peer, datagrams: list[bytes], traffic_class: int) -> None:
-        """Puts datagrams for the peer's endpoint, which it must have, into the outbox."""
-        assert peer.endpoint is not None
+    def transmit(
+        self, peer: Peer, datagrams: list[bytes], traffic_class: int, endpoint: Endpoint | None = None
+    ) -> None:
+        """Puts datagrams into the outbox, for the peer's endpoint if no other is named."""
+        endpoint = endpoint or peer.endpoint
+        assert endpoint is not None
         size = sum(map(len, datagrams))
         peer.sent_bytes += size
         self.statistics.sent_bytes += size
-        self.outbox.append(Transmission(peer.endpoint, datagrams, traffic_class, peer))
+        self.outbox.append(Transmission(endpoint, datagrams, traffic_class, peer))
 
     def log(self, peer: Peer, what: str) -> None:
         self.events.append(Event(peer.public_key, what))

@@ -21,14 +21,14 @@ Method = Literal["resumed", "received", "answered", "announced", "waited"]
 class HandshakeSlot:
     """An initiation of ours that may still be answered (RECOVERY, section 4)."""
 
-    __slots__ = ("cookie_used", "index", "mac1", "peer", "sent_at", "state")
+    __slots__ = ("cookie_used", "expires_at", "index", "mac1", "peer", "state")
 
-    def __init__(self, peer: Peer, index: int, state: InitiatorState, mac1: bytes, sent_at: float) -> None:
+    def __init__(self, peer: Peer, index: int, state: InitiatorState, mac1: bytes, now: float) -> None:
         self.peer = peer
         self.index = index
         self.state = state
         self.mac1 = mac1
-        self.sent_at = sent_at
+        self.expires_at = now + HANDSHAKE_SLOT_TIME
         self.cookie_used = False
         """Whether a cookie reply was answered with a retry, or it is that retry: there is only one."""
 
@@ -188,18 +188,17 @@ class Peer:
     def newest_slot(self) -> HandshakeSlot | None:
         return next(reversed(self.slots.values()), None)
 
-    def stale_slots(self, now: float) -> list[HandshakeSlot]:
-        """Those to give up before another one is opened."""
+    def stale_slots(self, now: float, *, room: int = 0) -> list[HandshakeSlot]:
+        """Those to give up so that the rest is young, and `room` more can be opened."""
         slots = list(self.slots.values())
-        excess = len(slots) - (HANDSHAKE_SLOTS - 1)
-        return [
-            slot
-            for position, slot in enumerate(slots)
-            if position < excess or now - slot.sent_at >= HANDSHAKE_SLOT_TIME
-        ]
+        excess = len(slots) + room - HANDSHAKE_SLOTS
+        return [slot for position, slot in enumerate(slots) if position < excess or slot.expires_at <= now]
 
     def move_to(self, endpoint: Endpoint) -> None:
         """The peer was heard from there. A cookie belongs to the path it came by."""
-        if endpoint != self.endpoint:
-            self.endpoint = self.marks.endpoint = endpoint
+        former = self.endpoint
+        if former == endpoint:
+            return
+        self.endpoint = self.marks.endpoint = endpoint
+        if former is None or former.address != endpoint.address or b"" != former.local != endpoint.local:
             self.cookie = None

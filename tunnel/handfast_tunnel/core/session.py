@@ -31,6 +31,7 @@ class Keypair:
         "peer",
         "rekey_age",
         "remote_index",
+        "response_mac1",
     )
 
     def __init__(self, peer: Peer, facts: KeypairFacts, numbers: KeypairNumbers) -> None:
@@ -45,6 +46,8 @@ class Keypair:
         self.numbers = numbers
         self.counter = numbers.ceiling
         self._heard = numbers.heard
+        self.response_mac1: bytes | None = None
+        """Of the response that offered these keys: a loaded initiator answers it with a cookie."""
         self._sealer: ChaCha20Poly1305 | None = None
         self._opener: ChaCha20Poly1305 | None = None
         self._window: ReplayWindow | None = None

@@ -26,6 +26,7 @@ class Expiry(enum.Enum):
     """The deadlines a peer can have, in the order in which they are served."""
 
     ZERO_KEYS = "zero_keys"
+    STALE_SLOTS = "stale_slots"
     RETRANSMIT = "retransmit"
     NEW_HANDSHAKE = "new_handshake"
     CONFIRM = "confirm"
@@ -51,6 +52,7 @@ class Timers:
         "persistent_keepalive",
         "retransmit",
         "scheduled",
+        "stale_slots",
         "zero_keys",
     )
 
@@ -64,7 +66,7 @@ class Timers:
 
     def stop(self) -> None:
         """Disarms everything: the device is down."""
-        self.zero_keys = self.retransmit = self.new_handshake = inf
+        self.zero_keys = self.stale_slots = self.retransmit = self.new_handshake = inf
         self.confirm = self.keepalive = self.persistent_keepalive = inf
         self.keepalive_again = False
 
@@ -104,6 +106,9 @@ class Timers:
 
     def handshake_initiated(self, now: float) -> None:
         self.retransmit = self._arm(now + REKEY_TIMEOUT + self._jitter())
+
+    def slot_opened(self, expires_at: float) -> None:
+        self.stale_slots = min(self.stale_slots, self._arm(expires_at))
 
     def handshake_complete(self) -> None:
         self.retransmit = inf

@@ -232,6 +232,7 @@ class Transport:
         interface.discard_keypair(peer.previous)
         peer.previous = peer.current.place(Position.PREVIOUS) if peer.current else None
         peer.current, peer.next = keypair.place(Position.CURRENT), None
+        peer.marks.inbound_exact = True
         interface.discard_slots(peer)
         self._handshakes.complete(keypair, now)
         self._startup.completed(keypair, now)

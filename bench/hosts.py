@@ -1,0 +1,72 @@
+"""Two hosts on one cable: where throughput, handshakes and many peers are measured."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+from tests.lab.implementations import implementation
+from tests.lab.namespaces import Lab, Node, Process, wait_until
+from tests.lab.peer import PORT
+
+from .commands import QUIET_LOG, ip_batch, listens, setconf
+
+UNDERLAY: Final = {"server": "192.0.2.1", "client": "192.0.2.2"}
+OVERLAY: Final = {"server": "10.8.0.1", "client": "10.8.0.2"}
+
+
+class TwoHosts:
+    """`server` and `client`; a context manager."""
+
+    def __init__(self) -> None:
+        self._lab = Lab()
+        try:
+            self.server, self.client = self._lab.add_nodes("server", "client")
+            self._lab.cable(self.server, "eth0", self.client, "eth0")
+            for node in (self.server, self.client):
+                node.run("ip", "link", "set", "eth0", "up")
+                node.run("ip", "address", "add", f"{UNDERLAY[node.name]}/24", "dev", "eth0")
+        except BaseException:
+            self._lab.close()
+            raise
+
+    def __enter__(self) -> TwoHosts:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._lab.close()
+
+    def socket_to_server(self) -> socket.socket:
+        """From the client's host, outside any tunnel."""
+        sock = self.client.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        sock.connect((UNDERLAY["server"], PORT))
+        return sock
+
+
+@contextmanager
+def interface(node: Node, program: str, configuration: str) -> Iterator[Process]:
+    """`wg0` of the node, up and configured, until it is killed."""
+    node.run("rm", "-f", "/run/wireguard/wg0.sock")
+    process = implementation(program).launch(node, "wg0", QUIET_LOG)
+    try:
+        wait_until(lambda: listens(node, "wg0"), 10, f"{program} to start")
+        links = [f"address add {OVERLAY[node.name]}/8 dev wg0", "link set wg0 up"]
+        node.run("sh", "-e", input=setconf("wg0", configuration) + ip_batch(links))
+        yield process
+    finally:
+        process.kill()
+
+
+def processor_seconds(pid: int) -> float:
+    """User and system time that a process has used so far."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def resident_megabytes(pid: int) -> float:
+    status = Path(f"/proc/{pid}/status").read_text()
+    return int(status.partition("VmRSS:")[2].split()[0]) / 1024

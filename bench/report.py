@@ -1,0 +1,92 @@
+"""Figures to tables and pictures: `python -m bench.report` fills docs/benchmarks.md from bench/results/."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, Self
+
+from . import handshakes, machine, peers, pictures, tables, throughput
+from .results import RestartResults
+
+ROOT: Final = Path(__file__).resolve().parent.parent
+DOCUMENT: Final = ROOT / "docs/benchmarks.md"
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where figures (JSON) and pictures (PNG) go."""
+
+    figures: Path
+    pictures: Path
+
+    @classmethod
+    def of(cls, output: Path | None) -> Self:
+        """All in one directory that the user chose, or the repository's own."""
+        return cls(output, output) if output else cls(ROOT / "bench/results", ROOT / "docs/images")
+
+    def save(self, name: str, command: str, figures: dict[str, Any]) -> Path:
+        self.figures.mkdir(parents=True, exist_ok=True)
+        path = self.figures / f"{name}.json"
+        whole = {"command": command, "machine": machine.describe(), **figures}
+        path.write_text(json.dumps(whole, indent=1) + "\n")
+        return path
+
+    def load(self, name: str) -> dict[str, Any]:
+        figures: dict[str, Any] = json.loads((self.figures / f"{name}.json").read_text())
+        return figures
+
+    def picture(self, name: str) -> Path:
+        self.pictures.mkdir(parents=True, exist_ok=True)
+        return self.pictures / f"{name}.png"
+
+
+def _restart(data: dict[str, Any], picture: Path) -> str:
+    results = RestartResults.from_json(data)
+    pictures.outages(results, picture)
+    return tables.restart_markdown(results)
+
+
+def _throughput(data: dict[str, Any], picture: Path) -> str:
+    samples = throughput.from_json(data)
+    pictures.throughput(samples, picture)
+    return tables.markdown(*throughput.table(samples))
+
+
+def _handshakes(data: dict[str, Any], _picture: Path) -> str:
+    return tables.markdown(*handshakes.table(handshakes.from_json(data)))
+
+
+def _peers(data: dict[str, Any], _picture: Path) -> str:
+    return tables.markdown(*peers.table(peers.from_json(data)))
+
+
+_REPORTS: Final[dict[str, Callable[[dict[str, Any], Path], str]]] = {
+    "demo": _restart,
+    "restart": _restart,
+    "throughput": _throughput,
+    "handshakes": _handshakes,
+    "peers": _peers,
+}
+
+
+def draw(places: Places, name: str) -> str:
+    """The picture of one experiment where it has one; returns its table."""
+    return _REPORTS[name](places.load(name), places.picture(name))
+
+
+def fill_in(places: Places) -> None:
+    """The tables of docs/benchmarks.md, each with its command and machine."""
+    for name in _REPORTS:
+        if not (places.figures / f"{name}.json").exists():
+            continue
+        data = places.load(name)
+        about = ", ".join(f"{what} {value}" for what, value in data["machine"].items())
+        section = f"`{data['command']}` on {about}.\n\n{draw(places, name)}"
+        tables.replace_section(DOCUMENT, name, section)
+
+
+if __name__ == "__main__":
+    fill_in(Places.of(None))
