@@ -93,6 +93,7 @@ class Server:
     """The first initiation between each client and this server is lost after the restart."""
     keys: KeyPair = field(default_factory=KeyPair.generate)
     process: Process | None = None
+    echo: socket.socket | None = None
     killed: float = math.inf
 
     @property

@@ -7,7 +7,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
-from tests.lab.namespaces import Node
+from tests.lab.implementations import Implementation
+from tests.lab.namespaces import LabError, Node, Process, wait_until
 
 QUIET_LOG: Final = {"LOG_LEVEL": "error"}
 
@@ -47,6 +48,18 @@ def listens(node: Node, interface: str) -> bool:
     """Whether it takes configuration. `wg` must not ask: it deletes a socket that does not listen yet."""
     with socket.socket(socket.AF_UNIX) as uapi:
         return uapi.connect_ex(str(uapi_socket(node, interface))) == 0
+
+
+def start_interface(program: Implementation, node: Node, configuration: str, links: Iterable[str]) -> Process:
+    """Start `wg0`, configure it, bring it up: what wg-quick does, in its order."""
+    process = program.launch(node, "wg0", QUIET_LOG)
+    try:
+        what = f"{program} to start on {node.name}"
+        wait_until(lambda: process.poll() is not None or listens(node, "wg0"), 10, what, interval=0.001)
+        node.run("sh", "-e", input=setconf("wg0", configuration) + ip_batch(links))
+    except LabError as error:
+        raise LabError(f"{error}; {program} said: {process.output() or 'nothing'}") from error
+    return process
 
 
 def bound(node: Node, address: str, port: int = 0) -> socket.socket:

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Final
 
 from tests.lab.implementations import implementation
-from tests.lab.namespaces import Lab, Node, Process, wait_until
+from tests.lab.namespaces import Lab, Node, Process
 from tests.lab.peer import PORT
 
-from .commands import QUIET_LOG, ip_batch, listens, setconf
+from .commands import start_interface
 
 UNDERLAY: Final = {"server": "192.0.2.1", "client": "192.0.2.2"}
 OVERLAY: Final = {"server": "10.8.0.1", "client": "10.8.0.2"}
@@ -51,11 +51,9 @@ class TwoHosts:
 def interface(node: Node, program: str, configuration: str) -> Iterator[Process]:
     """`wg0` of the node, up and configured, until it is killed."""
     node.run("rm", "-f", "/run/wireguard/wg0.sock")
-    process = implementation(program).launch(node, "wg0", QUIET_LOG)
+    links = [f"address add {OVERLAY[node.name]}/8 dev wg0", "link set wg0 up"]
+    process = start_interface(implementation(program), node, configuration, links)
     try:
-        wait_until(lambda: listens(node, "wg0"), 10, f"{program} to start")
-        links = [f"address add {OVERLAY[node.name]}/8 dev wg0", "link set wg0 up"]
-        node.run("sh", "-e", input=setconf("wg0", configuration) + ip_batch(links))
         yield process
     finally:
         process.kill()

@@ -28,9 +28,11 @@ from handfast_tunnel.core.noise import (
 )
 from handfast_tunnel.core.tai64n import next_stamp, pack_stamp
 
-WINDOW: Final = 32
-"""Handshakes in flight: fewer than what makes a server ask for cookies."""
+WINDOW: Final = 16
+"""Handshakes in flight: few enough that a server does not take them for a flood."""
 PATIENCE: Final = 1.0
+UNDER_LOAD_TIME: Final = 1.1
+"""A server that was held up by other work may ask for cookies for a second."""
 ATTEMPTS: Final = 3
 _KEEPALIVE_NONCE: Final = bytes(12)
 
@@ -85,7 +87,10 @@ def answered(sock: socket.socket, initiations: Iterable[bytes]) -> int:
             # What was in flight is lost.
             in_flight = _send(sock, islice(waiting, WINDOW))
             continue
-        responses += message_type(datagram) == TYPE_RESPONSE
+        if message_type(datagram) == TYPE_RESPONSE:
+            responses += 1
+        else:
+            time.sleep(UNDER_LOAD_TIME)
         in_flight += _send(sock, islice(waiting, 1)) - 1
     return responses
 
@@ -104,7 +109,7 @@ def open_sessions(sock: socket.socket, initiators: Sequence[Initiator]) -> int:
 
 
 def _open_group(sock: socket.socket, group: Sequence[Initiator]) -> list[Initiator]:
-    """Those that got no response: where other work holds a server up it asks for a cookie instead."""
+    """Returns those that got a cookie instead of a response."""
     sock.settimeout(PATIENCE)
     missing = {initiator.index: initiator for initiator in group}
     in_flight = _send(sock, (initiator.initiation() for initiator in group))
@@ -117,4 +122,6 @@ def _open_group(sock: socket.socket, group: Sequence[Initiator]) -> list[Initiat
         if message_type(datagram) == TYPE_RESPONSE:
             initiator = missing.pop(unpack_response(datagram).receiver)
             sock.send(initiator.confirmation(datagram))
+    if missing:
+        time.sleep(UNDER_LOAD_TIME)
     return list(missing.values())

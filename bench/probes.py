@@ -1,7 +1,7 @@
 """20 Hz probes through tunnels, all in one thread, and the silence they show.
 
 A probe socket may belong to any network namespace: what is sent in one and arrives in another is
-stamped with one clock, CLOCK_MONOTONIC.
+stamped by the kernel with one clock.
 """
 
 from __future__ import annotations
@@ -10,23 +10,29 @@ import contextlib
 import math
 import select
 import socket
+import struct
 import threading
 import time
 from array import array
 from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from itertools import cycle
 from typing import Final, Self
 
 PERIOD: Final = 0.05
 SLOTS: Final = 10
 """The probes of one period leave in so many bunches, so that their answers do not queue for each other."""
+TICK: Final = PERIOD / SLOTS
+"""Arrivals are read as often: waking for each of thousands a second would slow the servers down."""
 RELAPSE: Final = 1.0
 """A silence after the first answer that is longer than this is a relapse, not jitter."""
 IN_FLIGHT: Final = 0.1
 """What the killed server had already sent may arrive for so long."""
 
 IP_PKTINFO: Final = 8
+SO_TIMESTAMPNS: Final = 35
+_TIMESPEC: Final = struct.Struct("qq")
 
 
 @dataclass(slots=True)
@@ -65,6 +71,9 @@ class Prober(threading.Thread):
         self._slots: list[list[Flow]] = [[] for _ in range(SLOTS)]
         self._count = 0
         self._stopping = threading.Event()
+        self._to_monotonic = time.monotonic() - time.time()
+        self.held = threading.Lock()
+        """While someone else has it, nothing is sent, echoed or read."""
 
     def add_echo_server(self, server: socket.socket) -> None:
         """Answer what arrives, from the address it was sent to."""
@@ -82,9 +91,12 @@ class Prober(threading.Thread):
         """Probe `target` from `sender`; what `receiver` reads are the arrivals."""
         flow = Flow(sender, target)
 
+        receiver.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
+
         def arrive() -> None:
-            receiver.recv(2048)
-            flow.arrivals.append(time.monotonic())
+            _, control, _, _ = receiver.recvmsg(2048, 64)
+            seconds, nanoseconds = _TIMESPEC.unpack(control[0][2])
+            flow.arrivals.append(seconds + nanoseconds / 1e9 + self._to_monotonic)
 
         sender.setblocking(False)
         self._watch(receiver, arrive)
@@ -92,27 +104,36 @@ class Prober(threading.Thread):
         self._count += 1
         return flow
 
+    @staticmethod
+    def discard(server: socket.socket) -> None:
+        """Forget the probes that an echo server has not answered yet."""
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                server.recv(2048)
+
     def _watch(self, watched: socket.socket, reader: Callable[[], None]) -> None:
         watched.setblocking(False)
         self._readers[watched.fileno()] = reader
         self._epoll.register(watched, select.EPOLLIN)
 
     def run(self) -> None:
-        tick = 0
-        start = time.monotonic()
-        while not self._stopping.is_set():
-            due = start + tick * PERIOD / SLOTS
-            wait = due - time.monotonic()
-            if wait <= 0:
-                for flow in self._slots[tick % SLOTS]:
-                    # Without the tunnel's device there is no route: a probe that cannot leave is lost.
-                    with contextlib.suppress(OSError):
-                        flow.sender.sendto(b"probe", flow.target)
-                tick += 1
-                continue
-            for descriptor, _ in self._epoll.poll(wait):
-                with contextlib.suppress(OSError):
-                    self._readers[descriptor]()
+        due = time.monotonic()
+        for slot in cycle(self._slots):
+            if self._stopping.is_set():
+                break
+            due += TICK
+            time.sleep(max(due - time.monotonic(), 0))
+            with self.held:
+                self._turn(slot)
+
+    def _turn(self, slot: list[Flow]) -> None:
+        for flow in slot:
+            # Without the tunnel's device there is no route: a probe that cannot leave is lost.
+            with contextlib.suppress(OSError):
+                flow.sender.sendto(b"probe", flow.target)
+        for descriptor, _ in self._epoll.poll(0):
+            with contextlib.suppress(OSError):
+                self._readers[descriptor]()
 
     def __enter__(self) -> Self:
         self.start()

@@ -24,16 +24,18 @@ from .commands import (
     bound,
     interface_section,
     ip_batch,
-    listens,
     numbered,
     peer_section,
     setconf,
+    start_interface,
     uapi_socket,
 )
 from .probes import Prober
 from .results import Kind, Outage
 
 CLIENT: Final = "wireguard-go"
+BESIDES: Final = ("nice", "-n", "10")
+"""For 80 clients on the server's machine: elsewhere they would not compete with its start."""
 ECHO_PORT: Final = 7007
 STREAM_PORT: Final = 7009
 
@@ -93,7 +95,8 @@ class Site:
         for server in self.servers:
             # What is sent to the server's subnet is its own, with or without a tunnel.
             server.host.node.run("ip", "route", "add", "local", f"10.{server.subnet}.0.0/16", "dev", "lo")
-            self._prober.add_echo_server(bound(server.host.node, "0.0.0.0", ECHO_PORT))
+            server.echo = bound(server.host.node, "0.0.0.0", ECHO_PORT)
+            self._prober.add_echo_server(server.echo)
             self._start_server(server, {})
         program = implementation(CLIENT)
         for host in self._client_hosts:
@@ -101,8 +104,6 @@ class Site:
         wait_until(self._connected, 20, "the first handshake of every client", interval=0.2)
 
     def _start_server(self, server: Server, endpoints: dict[str, str]) -> None:
-        """Start, configure, bring up: what wg-quick does, in its order."""
-        node = server.host.node
         peers = [
             peer_section(client.keys.public, client.address, endpoints.get(client.keys.public))
             for client in self._clients
@@ -114,13 +115,11 @@ class Site:
             "link set wg0 up",
             f"route add 10.{CLIENT_SUBNET}.0.0/16 dev wg0",
         ]
-        server.process = server.implementation.launch(node, "wg0", QUIET_LOG)
-        wait_until(lambda: listens(node, "wg0"), 10, f"{server} to start", interval=0.001)
-        node.run("sh", "-e", input=setconf("wg0", configuration) + ip_batch(links))
+        server.process = start_interface(server.implementation, server.host.node, configuration, links)
 
     def _start_clients(self, program: Implementation, clients: Sequence[Client]) -> None:
         node = clients[0].host.node
-        commands = [" ".join([*program.command, client.interface, "&"]) for client in clients]
+        commands = [" ".join([*BESIDES, *program.command, client.interface, "&"]) for client in clients]
         node.start("sh", "-c", "\n".join([*commands, "wait"]), environment=QUIET_LOG, log="clients")
         for client in clients:
             wait_until(client.listens, 20, f"{client.interface} of {client.host.name} to start")
@@ -166,12 +165,16 @@ class Site:
     def restart(self, server: Server) -> None:
         """kill -9, and at once the same server again, with the endpoints that its administrator has."""
         assert server.process
+        assert server.echo
         endpoints = self._known_endpoints(server)
         if server.first_lost:
             rules = _LOSE_FIRST_INITIATIONS.format(name=server.host.name)
             self._network.router.run("nft", "-f", "-", input=rules)
-        server.killed = time.monotonic()
-        server.process.kill()
+        # An answer still owed to a probe would be data for the new server to send, and wake it.
+        with self._prober.held:
+            server.killed = time.monotonic()
+            server.process.kill()
+            self._prober.discard(server.echo)
         uapi_socket(server.host.node, "wg0").unlink()
         self._start_server(server, endpoints)
 

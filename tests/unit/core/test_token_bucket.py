@@ -32,6 +32,15 @@ def test_token_is_there_when_it_was_announced(rate: float, pauses: list[float]) 
         now = due + 1e-9
 
 
+@pytest.mark.parametrize("now", [0.0, 1.0e4, 1.0e6, 1.0e8])
+def test_announced_token_is_not_a_rounding_error_away(now: float) -> None:
+    """Years of uptime leave few digits for fractions of a second."""
+    bucket = TokenBucket(2000.0, 1.0)
+    for _ in range(1000):
+        assert bucket.take(now)
+        now = bucket.next_token(now)
+
+
 def test_saved_tokens_are_bounded() -> None:
     bucket = TokenBucket(10.0, 3.0)
     assert [bucket.take(1000.0) for _ in range(5)] == [True, True, True, False, False]

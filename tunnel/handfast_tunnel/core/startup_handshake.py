@@ -71,9 +71,13 @@ class StartupHandshakes:
             due, _, peer, recovery = heapq.heappop(self._later)
             if due == recovery.due:
                 self._again.append((peer, recovery))
-        while (self._first or self._again) and self._bucket.take(now):
-            peer, recovery = (self._first or self._again).popleft()
-            if peer.recovery is recovery and recovery.state == "pending":
+        while queue := self._first or self._again:
+            peer, recovery = queue[0]
+            pending = peer.recovery is recovery and recovery.state == "pending"
+            if pending and not self._bucket.take(now):
+                return
+            queue.popleft()
+            if pending:
                 self._step(peer, recovery, now)
 
     def _step(self, peer: Peer, recovery: Recovery, now: float) -> None:
@@ -87,6 +91,7 @@ class StartupHandshakes:
             return
         if self._interface.strict:
             recovery.state = "waiting"
+            peer.handshake_attempts = 0
             self._handshakes.initiate(peer, now, Initiate.RETRANSMIT)
             return
         self._handshakes.initiate(peer, now, Initiate.RECOVERY)
@@ -95,7 +100,7 @@ class StartupHandshakes:
 
     def _next_due(self, recovery: Recovery, started: float, now: float) -> float:
         if recovery.attempt < len(CADENCE):
-            return max(started + CADENCE[recovery.attempt], now)
+            return now + CADENCE[recovery.attempt] - CADENCE[recovery.attempt - 1]
         pause = CADENCE_SILENCE if recovery.attempt == len(CADENCE) else CADENCE_INTERVAL
         jitter = self._interface.random.random() * REKEY_TIMEOUT_JITTER
         return min(now + pause + jitter, started + CADENCE_END)
@@ -116,7 +121,7 @@ class StartupHandshakes:
         if recovery.answered_at is None:
             recovery.answered_at = now
         if keypair.initiator and recovery.state == "pending" and peer.slots:
-            self._put(peer, recovery, max(recovery.due, now + _ANSWER_GRACE))
+            self._put(peer, recovery, now + _ANSWER_GRACE)
             return
         recovery.state, recovery.method = "recovered", method
         if recovery.started is not None:

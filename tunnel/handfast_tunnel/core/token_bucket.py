@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Hashable
-from typing import Generic, TypeVar
+from typing import Final, Generic, TypeVar
+
+_WHOLE: Final = 0.999
+"""So much of a token is one: what rounding of a large `now` leaves out must not be waited for."""
 
 
 class TokenBucket:
@@ -24,7 +27,7 @@ class TokenBucket:
 
     def take(self, now: float) -> bool:
         self._refill(now)
-        if self._tokens < 1:
+        if self._tokens < _WHOLE:
             return False
         self._tokens -= 1
         return True

@@ -1,0 +1,461 @@
+"""Greeting peers after a start: RECOVERY, sections 4 and 5."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from math import inf
+
+import pytest
+
+from handfast_tunnel.core.configuration import InterfaceChange, PeerChange, Settings
+from handfast_tunnel.core.messages import TYPE_INITIATION, TYPE_RESPONSE, TYPE_TRANSPORT
+
+from .network import Datagram, Host, Network, Path
+
+STRICT = Settings(timers="strict", announce=False)
+JITTER = 0.334
+
+
+@pytest.fixture
+def network() -> Network:
+    return Network(seed=3)
+
+
+@pytest.fixture
+def client(network: Network) -> Host:
+    return network.host(STRICT)
+
+
+def initiations(network: Network, host: Host) -> list[Datagram]:
+    return network.sent(host, TYPE_INITIATION)
+
+
+def times(network: Network, host: Host, since: float) -> list[float]:
+    return [round(d.sent_at - since, 6) for d in initiations(network, host)]
+
+
+def lose_initiations(network: Network, *numbers: int) -> None:
+    """Loses the first, second... initiation of a recovery, counted from 0."""
+    seen = iter(range(10**6))
+    network.lose = lambda d: d.type == TYPE_INITIATION and next(seen) in numbers
+
+
+# --- when it begins ------------------------------------------------------------------------------
+
+
+def test_peers_are_greeted_when_the_device_comes_up(network: Network, client: Host) -> None:
+    server = network.host()
+    server.device.down(network.now)
+    server.meet(client)
+    network.run(1)
+    assert not network.wire
+    server.device.up(network.now)
+    network.run(0.001)
+    assert len(initiations(network, server)) == 1
+
+
+def test_peers_are_greeted_when_they_are_configured_after_that(network: Network, client: Host) -> None:
+    """With `wg setconf` the device comes up empty."""
+    server = network.host()
+    network.run(1)
+    server.meet(client)
+    assert len(initiations(network, server)) == 1
+
+
+def test_peers_are_greeted_when_the_private_key_comes_last(network: Network, client: Host) -> None:
+    server = network.host()
+    server.configure(InterfaceChange(private_key=bytes(32)))
+    server.meet(client)
+    network.run(1)
+    assert not network.wire
+    server.configure(InterfaceChange(private_key=server.key.secret))
+    assert len(initiations(network, server)) == 1
+
+
+def test_peer_is_greeted_when_its_endpoint_comes_last(network: Network, client: Host) -> None:
+    server = network.host()
+    server.meet(client, endpoint=False)
+    network.run(1)
+    assert not network.wire
+    server.configure(InterfaceChange(peers=(PeerChange(client.key.public, endpoint=client.endpoint),)))
+    assert len(initiations(network, server)) == 1
+
+
+def test_peer_with_a_session_is_not_greeted_by_a_configuration_that_repeats_itself(
+    network: Network, client: Host
+) -> None:
+    server = network.host()
+    client.meet(server)
+    server.meet(client)
+    network.run(5)
+    network.wire.clear()
+    server.meet(client)
+    network.run(5)
+    assert not network.wire
+
+
+def test_without_announcing_nobody_is_greeted(network: Network, client: Host) -> None:
+    server = network.host(Settings(announce=False))
+    server.meet(client)
+    network.run(100)
+    assert not network.wire
+    assert server.peer(client).recovery.state == "waiting"  # type: ignore[union-attr]
+
+
+def test_strict_greets_once_and_then_keeps_to_the_papers_timers(network: Network, client: Host) -> None:
+    server = network.host(Settings(timers="strict"))
+    began = network.now
+    server.meet(client)
+    network.run(300)
+    sent = times(network, server, began)
+    assert sent[0] == 0
+    assert all(5 <= later - earlier <= 5 + JITTER for earlier, later in pairwise(sent))
+    assert 85 <= sent[-1] <= 100
+
+
+def test_forced_handshake_in_strict_mode_has_its_full_time_again(network: Network, client: Host) -> None:
+    server = network.host(Settings(timers="strict"))
+    server.meet(client)
+    network.run(300)
+    network.wire.clear()
+    server.initiate(client)
+    network.run(50)
+    assert len(initiations(network, server)) >= 9
+
+
+# --- cadence -------------------------------------------------------------------------------------
+
+
+def test_cadence_is_a_burst_a_silence_and_a_slow_beat_until_90_s(network: Network, client: Host) -> None:
+    server = network.host()
+    began = network.now
+    server.meet(client)
+    network.run(700)
+    sent = times(network, server, began)
+    assert sent[:5] == [0, 0.25, 0.5, 1, 2]
+    assert sent[5] - sent[4] >= 12
+    for earlier, later in pairwise(sent[5:]):
+        assert 15 <= later - earlier <= 15 + JITTER
+    assert sent[-1] < 90
+    assert len(sent) == 10
+
+
+def test_after_90_s_a_silent_peer_costs_nothing(network: Network, client: Host) -> None:
+    server = network.host()
+    server.meet(client)
+    network.run(700)
+    peer = server.peer(client)
+    assert peer.recovery.state == "waiting"  # type: ignore[union-attr]
+    assert peer.slots == {}
+    assert server.device.next_deadline(network.now) == inf
+
+
+def test_silence_is_kept_even_if_there_is_something_to_send(network: Network, client: Host) -> None:
+    """Each initiation that the client consumes stops its own for 5 s."""
+    server = network.host()
+    began = network.now
+    server.meet(client)
+    for _ in range(140):
+        network.run(0.1)
+        server.send(client, b"data")
+    assert times(network, server, began) == [0, 0.25, 0.5, 1, 2]
+
+
+def test_forced_handshake_takes_over_from_the_papers_retries(network: Network, client: Host) -> None:
+    server = network.host(Settings(announce=False))
+    server.meet(client)
+    server.send(client, b"data")
+    network.run(3)
+    network.wire.clear()
+    began = network.now
+    server.initiate(client)
+    network.run(14)
+    assert times(network, server, began) == [0, 0.25, 0.5, 1, 2]
+
+
+def test_initiations_keep_their_distance_when_the_loop_was_held_up(network: Network, client: Host) -> None:
+    """Real clients ignore those that come closer than 20 ms."""
+    server = network.host()
+    server.meet(client)
+    server.device.freeze(network.now)
+    network.run(10)
+    server.device.thaw()
+    network.run(5)
+    sent = times(network, server, 0)
+    assert len(sent) == 5
+    assert all(later - earlier >= 0.2 for earlier, later in pairwise(sent))
+
+
+# --- pacing --------------------------------------------------------------------------------------
+
+
+def crowd(network: Network, count: int, settings: Settings) -> tuple[Host, list[Host]]:
+    """A server with peers that are not there."""
+    server = network.host(settings)
+    server.device.down(network.now)
+    others = [network.host(STRICT) for _ in range(count)]
+    for other in others:
+        server.meet(other)
+    server.device.up(network.now)
+    return server, others
+
+
+def receivers(network: Network, server: Host) -> list[tuple[str, int, int]]:
+    return [d.destination.address for d in initiations(network, server)]
+
+
+def test_everyone_gets_a_first_initiation_before_anyone_gets_a_second(network: Network) -> None:
+    server, _ = crowd(network, 40, Settings(burst_per_second=20))
+    network.run(3)
+    assert len(set(receivers(network, server)[:40])) == 40
+    network.run(3)
+    assert len(set(receivers(network, server)[40:80])) == 40
+
+
+def test_initiations_of_all_peers_share_one_rate(network: Network) -> None:
+    server, _ = crowd(network, 100, Settings(burst_per_second=50))
+    network.run(1)
+    assert 50 <= len(initiations(network, server)) <= 56
+    network.run(1)
+    assert 100 <= len(initiations(network, server)) <= 106
+
+
+def test_cadence_and_90_s_of_a_peer_start_with_its_first_initiation(network: Network) -> None:
+    server, others = crowd(network, 30, Settings(burst_per_second=10))
+    network.run(200)
+    last = [d.sent_at for d in initiations(network, server) if d.destination == others[-1].endpoint]
+    assert last[0] > 2
+    assert last[-1] - last[0] > 70
+    assert all(later - earlier >= 0.2 for earlier, later in pairwise(last))
+
+
+def test_most_recently_active_peers_come_first(network: Network) -> None:
+    server = network.host(Settings(burst_per_second=10))
+    others = [network.host(STRICT) for _ in range(8)]
+    for other in others:
+        server.meet(other, endpoint=False)
+        other.meet(server)
+    for number in (3, 5, 0, 7, 1, 6, 2, 4):
+        others[number].send(server, b"active")
+        network.run(1)
+    network.wire.clear()
+    server.initiate()
+    network.run(2)
+    order = [others.index(network.hosts[address]) for address in receivers(network, server)[:8]]
+    assert order == [4, 2, 6, 1, 7, 0, 5, 3]
+
+
+def test_peers_that_are_back_or_gone_take_nothing_from_the_rate(network: Network) -> None:
+    server = network.host(Settings(burst_per_second=10))
+    server.device.down(network.now)
+    others = [network.host(STRICT) for _ in range(20)]
+    for other in others:
+        other.meet(server)
+        server.meet(other)
+    away = network.host(STRICT)
+    server.meet(away)
+    network.lose = lambda d: away.endpoint in (d.source, d.destination)
+    server.device.up(network.now)
+    network.run(2.45)
+    assert all(server.peer(other).method == "announced" for other in others)
+    to_away = [d.sent_at for d in initiations(network, server) if d.destination == away.endpoint]
+    assert len(to_away) >= 2
+
+
+def test_peer_that_waits_for_its_turn_is_reached_at_once_if_there_is_data(network: Network) -> None:
+    server, others = crowd(network, 50, Settings(burst_per_second=1))
+    last = others[-1]
+    last.meet(server)
+    server.send(last, b"urgent")
+    network.run(0.1)
+    assert last.inbox == [b"urgent"]
+
+
+# --- coming back ---------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def known(network: Network, client: Host) -> tuple[Host, Host]:
+    """A server that knows where its client is, both with a session, just before a restart."""
+    server = network.host()
+    client.meet(server)
+    server.meet(client)
+    network.run(20)
+    client.send(server, b"before")
+    network.run(0.05)
+    network.wire.clear()
+    return server, client
+
+
+def outage(network: Network, server: Host, client: Host) -> float:
+    """From the crash to the first packet of the client that goes through, with one every 20 ms."""
+    server.crash()
+    server.inbox.clear()
+    began = network.now
+    while not server.inbox:
+        client.send(server, b"probe")
+        network.run(0.02)
+        assert network.now - began < 200
+    return network.now - began
+
+
+def test_client_is_back_after_two_round_trips(network: Network, known: tuple[Host, Host]) -> None:
+    assert outage(network, *known) < 0.07
+    server, client = known
+    assert server.peer(client).method == "announced"
+
+
+@pytest.mark.parametrize(
+    ("lost", "limit"), [((0,), 0.35), ((0, 1), 0.6), ((0, 1, 2), 1.1), ((0, 1, 2, 3), 2.1)]
+)
+def test_lost_initiations_cost_the_pauses_of_the_cadence(
+    network: Network, known: tuple[Host, Host], lost: tuple[int, ...], limit: float
+) -> None:
+    lose_initiations(network, *lost)
+    assert outage(network, *known) < limit
+
+
+@pytest.mark.parametrize("kind", [TYPE_RESPONSE, TYPE_TRANSPORT])
+def test_lost_response_or_confirmation_costs_a_quarter_of_a_second(
+    network: Network, known: tuple[Host, Host], kind: int
+) -> None:
+    server, client = known
+    sender = client if kind == TYPE_RESPONSE else server
+    lost: list[Datagram] = []
+
+    def lose(datagram: Datagram) -> bool:
+        if datagram.sender is sender and datagram.type == kind and not lost:
+            lost.append(datagram)
+            return True
+        return False
+
+    network.lose = lose
+    assert outage(network, server, client) < 0.35
+    assert lost
+
+
+def test_everything_lost_once_costs_little_more(network: Network, known: tuple[Host, Host]) -> None:
+    lost: set[tuple[Host, int]] = set()
+
+    def lose(datagram: Datagram) -> bool:
+        kind = (datagram.sender, datagram.type)
+        if datagram.sender is known[1] and datagram.type == TYPE_TRANSPORT:
+            return False
+        return not (kind in lost or lost.add(kind))  # type: ignore[func-returns-value]
+
+    network.lose = lose
+    assert outage(network, *known) < 0.75
+
+
+@pytest.mark.parametrize("delay", [0.001, 0.05, 0.15, 0.4, 0.8])
+def test_every_round_trip_time_recovers_within_three_of_them(
+    network: Network, known: tuple[Host, Host], delay: float
+) -> None:
+    """Long ones have several initiations in flight: the newest is the session that lives."""
+    network.path = Path(delay=delay)
+    assert outage(network, *known) < 0.1 + 6 * delay + 0.5
+
+
+def test_packets_to_a_dropped_peer_are_sent_after_the_handshake(
+    network: Network, known: tuple[Host, Host]
+) -> None:
+    server, client = known
+    server.crash()
+    server.send(client, b"one", b"two")
+    network.run(0.1)
+    assert client.inbox == [b"one", b"two"]
+
+
+def test_client_that_comes_by_itself_is_back_as_waited(network: Network, client: Host) -> None:
+    server = network.host()
+    server.meet(client, endpoint=False)
+    client.meet(server)
+    client.send(server, b"x")
+    network.run(1)
+    assert server.peer(client).method == "waited"
+
+
+def test_session_born_in_a_recovery_rekeys_at_a_random_age_of_90_to_120_s(network: Network) -> None:
+    server = network.host()
+    ages = []
+    for _ in range(20):
+        client = network.host(STRICT)
+        client.meet(server)
+        server.meet(client)
+        network.run(0.1)
+        current = server.peer(client).current
+        assert current is not None
+        ages.append(current.rekey_age)
+    assert all(90 <= age <= 120 for age in ages)
+    assert len(set(ages)) == len(ages)
+    assert max(ages) - min(ages) > 10
+
+
+def test_later_session_rekeys_at_120_s(network: Network, known: tuple[Host, Host]) -> None:
+    server, client = known
+    network.run(125)
+    server.send(client, b"rekey")
+    network.run(1)
+    assert server.peer(client).current.rekey_age == 120  # type: ignore[union-attr]
+
+
+def test_reconnect_latency_is_counted_from_the_first_initiation(
+    network: Network, known: tuple[Host, Host]
+) -> None:
+    server, _ = known
+    lose_initiations(network, 0)
+    server.crash()
+    network.run(5)
+    histogram = server.device.statistics.reconnect_latency["announced"]
+    assert sum(histogram.counts) == 1
+    assert histogram.sum == pytest.approx(0.27)
+
+
+# --- the newest initiation: RECOVERY, section 6 ----------------------------------------------------
+
+
+@pytest.fixture
+def half_answered(network: Network, client: Host) -> tuple[Host, Host]:
+    """The answer to the newest initiation was lost, one to an older initiation arrived."""
+    network.path = Path(delay=0.2)
+    server = network.host()
+    client.meet(server)
+    responses = iter(range(100))
+    network.lose = lambda d: d.type == TYPE_RESPONSE and next(responses) == 1
+    server.meet(client)
+    network.run_until(lambda: server.peer(client).current is not None)
+    return server, client
+
+
+def test_peer_is_back_only_when_the_newest_initiation_was_answered(
+    network: Network, half_answered: tuple[Host, Host]
+) -> None:
+    server, client = half_answered
+    assert len(server.peer(client).slots) == 1
+    assert server.peer(client).method is None
+    network.run(5)
+    assert server.peer(client).method == "announced"
+    assert server.peer(client).slots == {}
+
+
+def test_otherwise_one_more_goes_to_its_authenticated_endpoint_within_a_second(
+    network: Network, half_answered: tuple[Host, Host]
+) -> None:
+    server, client = half_answered
+    tried = len(initiations(network, server))
+    began = network.now
+    network.run(5)
+    (another,) = initiations(network, server)[tried:]
+    assert another.sent_at - began <= 1
+    assert another.destination.address == client.endpoint.address
+
+
+def test_session_that_the_lost_answer_killed_is_mended(
+    network: Network, half_answered: tuple[Host, Host]
+) -> None:
+    server, client = half_answered
+    network.run(2)
+    server.send(client, b"down")
+    client.send(server, b"up")
+    network.run(1)
+    assert (client.inbox, server.inbox) == ([b"down"], [b"up"])
