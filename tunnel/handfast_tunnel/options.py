@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
 
+from .adapters.keeper import RestartLimit
 from .adapters.text import parse_endpoint, parse_number
 from .core.configuration import Settings
 from .core.endpoint import Endpoint
@@ -28,6 +29,7 @@ options:
   --metrics-per-peer          with series for each of the first 500 peers
   --state DIRECTORY           where sessions outlive the process, or none
   --state-on-disk             even if DIRECTORY is not in memory
+  --restart-limit N/SECONDS   give up when more workers die, 5/60
   --timers recovery|strict    strict: no timers but those of the paper
   --version, -h, --help
 
@@ -70,6 +72,7 @@ class Options:
     state_required: bool
     """It was asked for: without it there is no start."""
     state_on_disk: bool
+    restart_limit: RestartLimit
     tun_fd: int | None
     uapi_fd: int | None
 
@@ -82,7 +85,7 @@ def parse(arguments: Sequence[str], environment: Mapping[str, str]) -> Options:
     rest = iter(arguments)
     for argument in rest:
         name, equals, value = argument.partition("=")
-        if name in {"--metrics", "--state", "--timers"}:
+        if name in {"--metrics", "--restart-limit", "--state", "--timers"}:
             values[name] = value if equals else _value(name, next(rest, None))
         elif argument in {"-f", "--foreground", "--metrics-per-peer", "--state-on-disk"}:
             flags.add(argument)
@@ -105,6 +108,7 @@ def parse(arguments: Sequence[str], environment: Mapping[str, str]) -> Options:
         state=None if state == "none" else Path(state or DEFAULT_STATE_DIRECTORY),
         state_on_disk="--state-on-disk" in flags,
         state_required=bool(state),
+        restart_limit=_restart_limit(values.get("--restart-limit")),
         log_level=LOG_LEVELS.get(level, logging.WARNING),
         keep_output=level not in {"", "silent"},
         tun_fd=_descriptor(environment, "WG_TUN_FD"),
@@ -132,6 +136,16 @@ def _announce(environment: Mapping[str, str]) -> bool:
     if text not in {"always", "never"}:
         raise StartError(f"HANDFAST_ANNOUNCE={text}: choose always or never")
     return text == "always"
+
+
+def _restart_limit(text: str | None) -> RestartLimit:
+    if text is None:
+        return RestartLimit()
+    deaths, _, seconds = text.partition("/")
+    try:
+        return RestartLimit(parse_number(deaths, 10**6), parse_number(seconds, 10**6))
+    except ValueError:
+        raise StartError(f"--restart-limit={text}: give N/SECONDS, such as 5/60") from None
 
 
 def _metrics_address(text: str | None) -> Endpoint | None:

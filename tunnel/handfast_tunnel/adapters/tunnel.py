@@ -5,18 +5,19 @@ from __future__ import annotations
 import errno
 import gc
 import logging
+import math
 import time
 from collections.abc import Iterator, Sequence
 from typing import Final
 
-from ..continuity.storage import Memory
 from ..core.configuration import InterfaceChange, Settings
 from ..core.device import Device
-from ..core.noise import static_key
 from ..errors import ConfigurationError
 from .event_loop import EventLoop
 from .link import LinkState, LinkWatcher
+from .outliving import Outliving
 from .tun import LinkDeletedError, Tun
+from .uapi import SetParser
 from .udp import UdpSockets
 
 logger = logging.getLogger(__name__)
@@ -26,16 +27,21 @@ _HANDSHAKE_SLICE: Final = 0.0005
 _HANDSHAKE_SHARE: Final = 0.25
 """While data waits, handshakes get so much of a turn, and at least one (RECOVERY, section 4)."""
 _HANDSHAKE_IDLE_SLICE: Final = 0.005
+_BEAT: Final = 1.0
+"""Seconds between signs of life for the keeper's watchdog."""
 _COST_WEIGHT: Final = 1 / 16
 
 
 class Tunnel:
     """The interface `name`. Its methods are called from the event loop's thread only."""
 
-    def __init__(self, tun: Tun, loop: EventLoop, settings: Settings, memory: Memory | None = None) -> None:
+    def __init__(
+        self, tun: Tun, loop: EventLoop, settings: Settings, outliving: Outliving | None = None
+    ) -> None:
         self.name = tun.name
         self.loop = loop
-        self.device = Device(settings, memory)
+        self.device = Device(settings, outliving.state.memory if outliving else None)
+        self._outliving = outliving
         self._tun = tun
         self._udp: UdpSockets | None = None
         self._link = LinkWatcher(tun.name)
@@ -43,6 +49,7 @@ class Tunnel:
         self._turn_began = loop.now
         self._handshake_cost = 0.0004
         self._udp_dropped_before = 0
+        self._next_beat = 0.0 if outliving else math.inf
         loop.watch(self._link.fileno(), self._on_link)
 
     @property
@@ -53,13 +60,35 @@ class Tunnel:
     def run(self) -> int:
         """Serves until the loop is stopped; returns its status."""
         logger.debug("%s", self._tun.features)
+        self._take_over()
         self._link_changed(self._link.current())
-        _warm_up()
         gc.freeze()
+        if self._outliving is not None:
+            self._outliving.ready()
         try:
             return self.loop.run(self._end_turn)
         finally:
             self._close()
+
+    def _take_over(self) -> None:
+        """Goes on where a former worker of the same keeper stopped, before any packet is read."""
+        if self._outliving is None or not self._outliving.is_successor:
+            return
+        self.device.set_wall_offset(time.time() - self.loop.now)
+        parser = SetParser()
+        parser.feed(self._outliving.load_configuration() + b"\n")
+        transaction = self.device.transaction()
+        change = parser.result()
+        transaction.stage_interface(change)
+        for peer in change.peers:
+            transaction.stage(peer)
+        self.device.commit(transaction, self.loop.now)
+
+    def _beat(self) -> None:
+        """Tells the keeper that the loop turns."""
+        if self._outliving is not None and self._turn_began >= self._next_beat:
+            self._outliving.beat()
+            self._next_beat = self._turn_began + _BEAT
 
     def _close(self) -> None:
         if not self.device.frozen:
@@ -67,6 +96,8 @@ class Tunnel:
         self._close_sockets()
         self._link.close()
         self._tun.close()
+        if self._outliving is not None:
+            self._outliving.end()
 
     # --- a turn -----------------------------------------------------------------------------------
 
@@ -117,9 +148,10 @@ class Tunnel:
             logger.debug("%s: peer %s: %s", self.name, event.public_key.hex()[:8], event.what)
         self._busy = False
         self._turn_began = self.loop.now
+        self._beat()
         if self.device.handshake_backlog:
             return self._turn_began
-        return self.device.next_deadline(self._turn_began)
+        return min(self.device.next_deadline(self._turn_began), self._next_beat)
 
     def _count_drops(self) -> None:
         """What the kernel did not take, beside what the core dropped."""
@@ -168,7 +200,8 @@ class Tunnel:
     def _up(self) -> None:
         port = self.device.listen_port
         try:
-            self._open_sockets(_bound_sockets(port, self.device.fwmark))
+            inherited = self._outliving.adopt_sockets() if self._outliving else None
+            self._open_sockets(inherited or _bound_sockets(port, self.device.fwmark))
         except OSError as error:
             remedy = f"choose another with `wg set {self.name} listen-port`"
             logger.error("%s: cannot open UDP port %d: %s; %s", self.name, port, error.strerror, remedy)  # noqa: TRY400
@@ -194,6 +227,8 @@ class Tunnel:
     def _open_sockets(self, udp: UdpSockets) -> None:
         self._udp = udp
         self.device.listen_port = udp.port
+        if self._outliving is not None:
+            self._outliving.hold_sockets(udp)
         if not self.device.frozen:
             self._watch_sockets()
 
@@ -212,6 +247,8 @@ class Tunnel:
             self._udp_dropped_before += self._udp.dropped_datagrams
             self._udp.close()
             self._udp = None
+            if self._outliving is not None:
+                self._outliving.release_sockets()
 
     # --- what people ask for ----------------------------------------------------------------------
 
@@ -228,6 +265,8 @@ class Tunnel:
         if sockets is not None:
             self._close_sockets()
             self._open_sockets(sockets)
+        if self._outliving is not None:
+            yield from self._outliving.save_configuration(self.device)
         if change.drain is not None:
             self.drain(change.drain)
         gc.freeze()
@@ -279,8 +318,3 @@ def _bound_sockets(port: int, fwmark: int) -> UdpSockets:
     sockets = UdpSockets()
     sockets.bind(port, fwmark)
     return sockets
-
-
-def _warm_up() -> None:
-    """The first X25519 of a process costs 7 ms; here nobody waits for it."""
-    static_key(bytes(32))
