@@ -25,6 +25,7 @@ from .ecn import CE, ECN_MASK, inner_ecn, mark_congestion
 from .endpoint import Endpoint
 from .handshake import Handshakes, Initiate
 from .interface import Interface
+from .messages import TRANSPORT_MIN_LENGTH
 from .peer import Peer
 from .session import Keypair
 from .startup_handshake import StartupHandshakes
@@ -192,7 +193,7 @@ class Transport:
             interface.drop("replay", len(verdicts) - len(plaintexts))
             if not plaintexts:
                 return []
-        size = sum(map(len, datagrams))
+        size = sum(map(len, plaintexts)) + len(plaintexts) * TRANSPORT_MIN_LENGTH
         peer.received_bytes += size
         interface.statistics.received_bytes += size
         peer.move_to(source)
