@@ -13,6 +13,7 @@ from .adapters.event_loop import EventLoop
 from .adapters.keeper import Keeper, KeeperLine
 from .adapters.outliving import Outliving
 from .adapters.process import (
+    READY,
     Background,
     configure_logging,
     end_on_signals,
@@ -38,11 +39,11 @@ def run(options: Options) -> int:
     protect_secrets()
     spread_garbage_collection()
     configure_logging(options.interface, options.log_level)
-    background = None if options.foreground else go_to_background()
+    background = None if options.foreground else go_to_background(keep_output=options.keep_output)
     if options.state is None:
         return _serve(options, background, None)
-    keeper = Keeper(lambda line: _serve(options, background, line), options.restart_limit)
-    return keeper.run()
+    detach = background.detach if background else lambda: None
+    return Keeper(lambda line: _serve(options, background, line), options.restart_limit, detach).run()
 
 
 def _serve(options: Options, background: Background | None, line: KeeperLine | None) -> int:
@@ -58,7 +59,8 @@ def _serve(options: Options, background: Background | None, line: KeeperLine | N
         return 1
     end_on_signals(tunnel)
     if background is not None and is_first:
-        background.ready(keep_output=options.keep_output)
+        background.report(READY)
+        background.detach()
     log.info("handfast-tunnel %s runs", __version__)
     try:
         return tunnel.run()

@@ -71,9 +71,12 @@ class KeeperLine:
 class Keeper:
     """Keeps one worker running. `work` is what a worker does; it returns the exit status."""
 
-    def __init__(self, work: Callable[[KeeperLine], int], limit: RestartLimit) -> None:
+    def __init__(
+        self, work: Callable[[KeeperLine], int], limit: RestartLimit, on_first_ready: Callable[[], None]
+    ) -> None:
         self._work = work
         self._limit = limit
+        self._on_first_ready: Callable[[], None] | None = on_first_ready
         self._held: dict[str, int] = {}
         self._deaths: deque[float] = deque()
         self._ending = False
@@ -146,10 +149,17 @@ class Keeper:
                 return was_ready
             if not message:
                 return was_ready
-            was_ready = was_ready or message[:1] == READY
             self._serve(message[:1], message[1:].decode(), fds)
             if message[:1] != ALIVE:
                 line.send(b"k")
+            if message[:1] == READY:
+                was_ready = True
+                self._note_ready()
+
+    def _note_ready(self) -> None:
+        if self._on_first_ready is not None:
+            self._on_first_ready()
+            self._on_first_ready = None
 
     def _serve(self, request: bytes, name: str, fds: list[int]) -> None:
         if request in {HOLD, RELEASE} and name in self._held:
