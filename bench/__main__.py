@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from . import handshakes, peers, report, throughput
-from .restart import Plan, affordable, run_round, say
+from .restart import Plan, affordable, or_one_line, run_round, say
 from .results import TITLES, Outage, RestartResults
 
 RESTART_SERVERS: Final = ("wireguard-go", "wireguard-go-modern", "handfast")
@@ -98,4 +98,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(or_one_line(main))

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from . import report, tables
-from .restart import Plan, affordable, run_round, say
+from .restart import Plan, affordable, or_one_line, run_round, say
 from .results import CASES, TITLES, RestartResults, scenario_row
 
 SERVERS: Final = ("wireguard-go", "handfast")
@@ -62,4 +62,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(or_one_line(main))

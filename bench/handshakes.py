@@ -10,6 +10,7 @@ from collections.abc import Callable
 from statistics import median
 from typing import Any, Final
 
+from tests.lab.namespaces import LabError
 from tests.lab.peer import PORT, KeyPair
 
 from .commands import interface_section, numbered, peer_section
@@ -46,7 +47,7 @@ def _measure(hosts: TwoHosts, name: str, handshakes: int) -> float:
         responses = answered(sock, ready)
         spent = processor_seconds(process.pid) - before
     if responses < handshakes * 0.95:
-        raise RuntimeError(f"{name} answered only {responses} of {handshakes} initiations")
+        raise LabError(f"{name} answered only {responses} of {handshakes} initiations")
     return responses / spent
 
 

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from tests.lab.namespaces import Process, wait_until
+from tests.lab.namespaces import LabError, Process, wait_until
 from tests.lab.peer import PORT, KeyPair
 from tests.lab.probes import Probes
 
@@ -127,7 +127,7 @@ class Experiment:
         listing = self._hosts.server.run("wg", "show", "wg0", timeout=60)
         took = time.monotonic() - start
         if (listed := listing.count("peer: ")) <= len(self._initiators):
-            raise RuntimeError(f"wg show lists {listed} peers of {len(self._initiators) + 1}")
+            raise LabError(f"wg show lists {listed} peers of {len(self._initiators) + 1}")
         return took
 
 

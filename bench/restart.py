@@ -5,14 +5,17 @@ Used by the demo (one round) and by the benchmark (several).
 
 from __future__ import annotations
 
-import ctypes
 import math
-import os
 import sys
 import time
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Final
 
+from tests.lab.namespaces import LabError
+from tests.lab.tools import ToolMissingError
+
+from . import inotify
 from .probes import Prober
 from .results import Kind, Outage
 from .site import Site
@@ -37,31 +40,17 @@ class Plan:
         return len(Kind) * 2 * 2 * self.per_case
 
 
-class TooFewInotifyInstances(Exception):
-    """Each wireguard-go process needs one, and the kernel counts them by user."""
-
-
 def affordable(plan: Plan) -> Plan:
     """The plan with as many clients as this user may have wireguard-go processes."""
-    spare = _free_inotify_instances(plan.clients + 20) - 2 * len(plan.servers)
-    per_case = min(plan.per_case, spare // (len(Kind) * 2 * 2))
+    servers = 2 * len(plan.servers)
+    spare = inotify.free_instances(plan.clients + servers) - servers
+    per_case = spare * plan.per_case // plan.clients
+    if per_case >= plan.per_case:
+        return plan
     if per_case < 1:
-        raise TooFewInotifyInstances(
-            f"only {spare} more wireguard-go processes can run: each needs an inotify instance;"
-            " raise fs.inotify.max_user_instances by sysctl"
-        )
-    return Plan(plan.servers, per_case, plan.limit)
-
-
-def _free_inotify_instances(wanted: int) -> int:
-    """How many this user may still open, up to `wanted`: found by opening them."""
-    inotify_init = ctypes.CDLL(None).inotify_init
-    opened: list[int] = []
-    while len(opened) < wanted and (descriptor := inotify_init()) >= 0:
-        opened.append(descriptor)
-    for descriptor in opened:
-        os.close(descriptor)
-    return len(opened)
+        raise LabError(f"no room for clients: {inotify.EXPLANATION}")
+    say(f"{per_case} clients a row instead of {plan.per_case}: {inotify.EXPLANATION}")
+    return replace(plan, per_case=per_case)
 
 
 def run_round(plan: Plan) -> list[Outage]:
@@ -112,3 +101,14 @@ def _count_back(site: Site) -> str:
 
 def say(message: str, end: str = "\n") -> None:
     print(message, end=end, flush=True)
+
+
+def or_one_line(main: Callable[[], int]) -> int:
+    """Run a command; what its user can mend is one line, without a traceback."""
+    try:
+        return main()
+    except (LabError, ToolMissingError) as error:
+        print(error, file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130

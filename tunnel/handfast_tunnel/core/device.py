@@ -272,6 +272,7 @@ class Device:
         self.is_up = False
         note_interruption(self._interface, now)
         self._startup.stop()
+        self._handshakes.forget_backlog()
         self._interface.outbox.clear()
         for peer in self.peers.values():
             self._interface.forget_sessions(peer)

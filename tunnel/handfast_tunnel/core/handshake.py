@@ -202,6 +202,9 @@ class Handshakes:
             for each in peer.slots.values():
                 each.cookie_used = True
 
+    def forget_backlog(self) -> None:
+        self._queue.clear()
+
     @property
     def backlog(self) -> bool:
         return bool(self._queue)
