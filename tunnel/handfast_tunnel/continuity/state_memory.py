@@ -29,7 +29,7 @@ from .layout import (
 )
 from .storage import KeypairFacts, Position, RecalledKeypair
 
-_POSITIONS: Final = frozenset({Position.PREVIOUS, Position.CURRENT, Position.NEXT})
+_POSITIONS: Final = frozenset(Position) - {Position.FREE}
 _NANOSECONDS: Final = 1_000_000_000
 _ENDPOINT: Final = Struct("<HHII16s16sB3x")
 """Port, family, scope, interface index, address, local address, length of the local address."""
@@ -58,10 +58,11 @@ def _unpack_endpoint(data: bytes) -> Endpoint:
 class SlotNumbers:
     """Counters of a keypair, in its slot."""
 
-    __slots__ = ("_base", "_words")
+    __slots__ = ("_base", "_context", "_words")
 
     def __init__(self, words: Words, base: int) -> None:
         self._words, self._base = words, base
+        self._context = b""
 
     @property
     def ceiling(self) -> int:
@@ -96,21 +97,31 @@ class SlotNumbers:
 
     def fill(self, facts: KeypairFacts, context: bytes) -> None:
         """The constant part; the slot is invalid while it is written."""
-        words, base = self._words, self._base
-        words[base + KeypairSlot.POSITION] = Position.FREE
-        constant = _pack_facts(facts)
-        write(words, base + KeypairSlot.SEND_KEY, constant)
-        words[base + KeypairSlot.CHECKSUM] = checksum(constant, context)
+        self.place(Position.FREE)
+        self._context = context
+        self._write(facts)
         self.ceiling, self.highest_received, self.heard = 0, -1, False
+
+    def _write(self, facts: KeypairFacts) -> None:
+        constant = _pack_facts(facts)
+        write(self._words, self._base + KeypairSlot.SEND_KEY, constant)
+        self._words[self._base + KeypairSlot.CHECKSUM] = checksum(constant, self._context)
 
     def facts(self, context: bytes) -> KeypairFacts | None:
         """The constant part, or None if it is damaged or of another context."""
-        constant = read(
-            self._words, self._base + KeypairSlot.SEND_KEY, KeypairSlot.CHECKSUM - KeypairSlot.SEND_KEY
-        )
+        start = self._base + KeypairSlot.SEND_KEY
+        constant = read(self._words, start, KeypairSlot.CHECKSUM - KeypairSlot.SEND_KEY)
         if self._words[self._base + KeypairSlot.CHECKSUM] != checksum(constant, context):
             return None
+        self._context = context
         return _unpack_facts(constant)
+
+    def lose(self) -> None:
+        facts = self.facts(self._context)
+        self.place(Position.FREE)
+        if facts is not None:
+            self._write(facts._replace(send_key=bytes(32), receive_key=bytes(32)))
+            self.place(Position.LOST)
 
     def erase(self) -> None:
         self._words[self._base + KeypairSlot.POSITION] = Position.FREE
@@ -268,10 +279,13 @@ class StateMemory:
         return marks
 
     def keypair_numbers(self, public_key: bytes, facts: KeypairFacts, context: bytes) -> SlotNumbers:
-        slots = self._peers[public_key].keypair_slots()
-        numbers = next(each for each in slots if each.position == Position.FREE)
-        numbers.fill(facts, public_key + context)
-        return numbers
+        slots = list(self._peers[public_key].keypair_slots())
+        for position in (Position.FREE, Position.LOST):
+            for numbers in slots:
+                if numbers.position == position:
+                    numbers.fill(facts, public_key + context)
+                    return numbers
+        raise AssertionError("a peer has more sessions than there are slots")
 
     def recall(self, public_key: bytes, context: bytes) -> list[RecalledKeypair]:
         marks = self._peers.get(public_key)

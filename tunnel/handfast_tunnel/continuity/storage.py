@@ -20,6 +20,8 @@ class Position(IntEnum):
     PREVIOUS = 1
     CURRENT = 2
     NEXT = 3
+    LOST = 4
+    """Its keys are gone; only what its local index stands for is kept."""
 
 
 class KeypairFacts(NamedTuple):
@@ -47,6 +49,9 @@ class KeypairNumbers(Protocol):
 
     def place(self, position: Position) -> None:
         """From here on the keypair is kept, as this."""
+
+    def lose(self) -> None:
+        """Zeroes the keys and keeps the rest, until the room is needed."""
 
     def erase(self) -> None:
         """The keypair is dead: zero what is kept of it."""
@@ -115,6 +120,9 @@ class PlainKeypairNumbers:
 
     def place(self, position: Position) -> None:
         pass
+
+    def lose(self) -> None:
+        self.erase()
 
     def erase(self) -> None:
         self.__init__()  # type: ignore[misc]

@@ -28,6 +28,7 @@ from .resume import resume, unanswered
 from .session import Keypair
 from .startup_handshake import StartupHandshakes
 from .statistics import Statistics
+from .strays import Strays
 from .timers import Expiry
 from .transaction import Transaction
 from .transport import Transport
@@ -50,6 +51,7 @@ class Device:
         self._handshakes = Handshakes(interface)
         self._startup = StartupHandshakes(interface, self._handshakes)
         self._transport = Transport(interface, self._handshakes, self._startup)
+        self._strays = Strays(interface, self._handshakes, self._startup)
         self._drain = Drain(interface)
         self.is_up = False
 
@@ -121,7 +123,7 @@ class Device:
             if isinstance(keypair, Keypair):
                 packets += self._transport.receive(keypair, run, source, now, traffic_class)
             else:
-                self.statistics.strays["unknown_index"] += len(run)
+                self._strays.receive(int.from_bytes(head[4:], "little"), run, source, now)
         return packets
 
     def send(self, packets: Sequence[bytes], now: float) -> None:
@@ -274,8 +276,9 @@ class Device:
         self._startup.stop()
         self._handshakes.forget_backlog()
         self._interface.outbox.clear()
+        self._interface.forget_lost(now)
         for peer in self.peers.values():
-            self._interface.forget_sessions(peer)
+            self._interface.lose(peer, now)
             peer.timers.stop()
             peer.last_initiation_sent = float("-inf")
 

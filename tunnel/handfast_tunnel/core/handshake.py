@@ -64,6 +64,8 @@ class Initiate(Enum):
     """The paper's own retry."""
     RECOVERY = "recovery"
     """A step of the recovery cadence, a forced handshake, or a retry with a cookie."""
+    STRAY = "stray"
+    """The one answer to a stray packet from an address that is not known to be the peer's."""
 
 
 class Handshakes:
@@ -80,8 +82,8 @@ class Handshakes:
 
     # --- what we send -----------------------------------------------------------------------------
 
-    def initiate(self, peer: Peer, now: float, reason: Initiate) -> bool:
-        """Sends an initiation if there is a way to; False if none was sent."""
+    def initiate(self, peer: Peer, now: float, reason: Initiate, endpoint: Endpoint | None = None) -> bool:
+        """Sends an initiation, to the peer's endpoint if no other is named; False if none was sent."""
         interface = self._interface
         if reason is Initiate.NEEDED:
             peer.handshake_attempts = 0
@@ -89,7 +91,7 @@ class Handshakes:
                 return False
             if peer.in_cadence and peer.greeted:
                 return False
-        if interface.key is None or peer.endpoint is None:
+        if interface.key is None or (endpoint is None and peer.endpoint is None):
             return False
         try:
             datagram = self._open_slot(peer, now)
@@ -97,11 +99,12 @@ class Handshakes:
             interface.drop("low_order_key")
             return False
         peer.last_initiation_sent = now
+        peer.unanswered_initiation = True
         interface.statistics.handshakes["initiator", "sent"] += 1
         peer.timers.any_authenticated_packet_sent(now)
-        if not peer.in_cadence:
+        if not peer.in_cadence and reason is not Initiate.STRAY:
             peer.timers.handshake_initiated(now)
-        interface.transmit(peer, [datagram], HANDSHAKE_DSCP)
+        interface.transmit(peer, [datagram], HANDSHAKE_DSCP, endpoint)
         return True
 
     def _open_slot(self, peer: Peer, now: float) -> bytes:
@@ -284,6 +287,7 @@ class Handshakes:
             interface.discard_slot(older)
             if older is slot:
                 break
+        peer.unanswered_initiation = bool(peer.slots)
         keypair = self._derive(peer, keys, slot.index, message.sender, initiator=True, now=now)
         self._adopt_as_initiator(peer, keypair)
         peer.move_to(source)

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from ..continuity.storage import Memory
 from .configuration import Settings
+from .constants import REJECT_AFTER_TIME
 from .cookies import CookieChecker
 from .endpoint import Endpoint
 from .noise import StaticKey, diffie_hellman
@@ -39,6 +40,19 @@ class Event:
     what: str
 
 
+class LostSession:
+    """A session whose keys are gone, but not what its receiver index stands for."""
+
+    __slots__ = ("born", "highest_received", "interval", "next_answer", "peer")
+
+    def __init__(self, peer: Peer, born: float, highest_received: int) -> None:
+        self.peer = peer
+        self.born = born
+        self.highest_received = highest_received
+        self.interval = 0.0
+        self.next_answer = 0.0
+
+
 class Interface:
     """One WireGuard interface's shared state. It does nothing by itself."""
 
@@ -54,6 +68,8 @@ class Interface:
         self.peers: dict[bytes, Peer] = {}
         self.routes: RoutingTable[Peer] = RoutingTable()
         self.indices: dict[int, Keypair | HandshakeSlot] = {}
+        self.lost: dict[int, LostSession] = {}
+        """By receiver index; for 180 s from a session's birth."""
         self.schedule = Schedule()
         self.outbox: list[Transmission] = []
         self.events: list[Event] = []
@@ -82,7 +98,7 @@ class Interface:
         """A random index that nothing of ours answers to."""
         while True:
             index = int.from_bytes(os.urandom(4), "little")
-            if index not in self.indices:
+            if index not in self.indices and index not in self.lost:
                 return index
 
     def static_static(self, peer: Peer) -> bytes:
@@ -118,6 +134,22 @@ class Interface:
         if keypair is not None:
             self.indices.pop(keypair.local_index, None)
             keypair.erase()
+
+    def lose(self, peer: Peer, now: float) -> None:
+        """Zeroes a peer's keys, but remembers what their receiver indices stand for."""
+        for keypair in peer.keypairs:
+            if not keypair.expired(now):
+                self.remember_lost(peer, keypair.local_index, keypair.born, keypair.numbers.highest_received)
+                self.indices.pop(keypair.local_index, None)
+                keypair.lose()
+        self.forget_sessions(peer)
+
+    def remember_lost(self, peer: Peer, index: int, born: float, highest_received: int) -> None:
+        self.lost[index] = LostSession(peer, born, highest_received)
+
+    def forget_lost(self, now: float) -> None:
+        """Drops those that nobody can send on any more."""
+        self.lost = {i: lost for i, lost in self.lost.items() if now - lost.born < REJECT_AFTER_TIME}
 
     def discard_slot(self, slot: HandshakeSlot) -> None:
         self.indices.pop(slot.index, None)

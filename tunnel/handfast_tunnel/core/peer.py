@@ -86,6 +86,7 @@ class Peer:
         "staged",
         "static_static",
         "timers",
+        "unanswered_initiation",
     )
 
     def __init__(self, public_key: bytes, memory: Memory, schedule: Schedule, random: Random) -> None:
@@ -115,6 +116,8 @@ class Peer:
         self.handshake_attempts = 0
         self.last_initiation_sent = float("-inf")
         self.last_initiation_consumed = float("-inf")
+        self.unanswered_initiation = False
+        """Whether the newest initiation sent, to whatever address, was not answered: someone may hoard it."""
         self.last_minute_handshake = False
         self.confirm_step = 0
         self.last_reconfirm = float("-inf")

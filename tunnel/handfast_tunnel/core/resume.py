@@ -7,6 +7,7 @@ send counter starts where no packet was ever sealed.
 from __future__ import annotations
 
 from ..continuity.storage import Position, RecalledKeypair
+from .constants import REJECT_AFTER_TIME
 from .drain import RECENTLY
 from .interface import Interface
 from .peer import Peer, Recovery
@@ -18,7 +19,8 @@ def resume(interface: Interface, peer: Peer, now: float) -> bool:
     if interface.key is None or not interface.memory.knows(peer.public_key):
         return False
     for recalled in interface.memory.recall(peer.public_key, interface.session_context(peer)):
-        _adopt(interface, peer, recalled, now)
+        take = _remember if recalled.position is Position.LOST else _adopt
+        take(interface, peer, recalled, now)
     marks = peer.marks
     if peer.current is not None or peer.endpoint is None:
         peer.endpoint = marks.endpoint or peer.endpoint
@@ -30,6 +32,13 @@ def resume(interface: Interface, peer: Peer, now: float) -> bool:
     if interface.memory.last_alive - marks.last_received <= RECENTLY:
         peer.interrupted_at = marks.last_received
     return peer.current is not None
+
+
+def _remember(interface: Interface, peer: Peer, recalled: RecalledKeypair, now: float) -> None:
+    """A session that lost its keys: a packet for it can still be answered."""
+    facts, numbers = recalled.facts, recalled.numbers
+    if now - facts.born < REJECT_AFTER_TIME:
+        interface.remember_lost(peer, facts.local_index, facts.born, numbers.highest_received)
 
 
 def _adopt(interface: Interface, peer: Peer, recalled: RecalledKeypair, now: float) -> None:

@@ -108,5 +108,13 @@ class Keypair:
         self.counter = self.numbers.ceiling = REJECT_AFTER_MESSAGES
 
     def erase(self) -> None:
-        self._facts = self._sealer = self._opener = self._window = None
+        self._zero()
         self.numbers.erase()
+
+    def lose(self) -> None:
+        """The keys die; what the local index stands for is kept."""
+        self._zero()
+        self.numbers.lose()
+
+    def _zero(self) -> None:
+        self._facts = self._sealer = self._opener = self._window = None

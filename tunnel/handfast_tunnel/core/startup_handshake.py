@@ -42,12 +42,14 @@ class StartupHandshakes:
         self._later: list[tuple[float, int, Peer, Recovery]] = []
         self._sequence = 0
 
-    def begin(self, peers: Iterable[Peer], now: float, *, announce: bool) -> int:
+    def begin(
+        self, peers: Iterable[Peer], now: float, *, announce: bool, method: Method = "announced"
+    ) -> int:
         """Starts a recovery of each; those without an endpoint wait. Returns how many are greeted."""
         greeted = 0
         for peer in sorted(peers, key=lambda peer: -peer.last_received):
             if announce and peer.endpoint is not None:
-                peer.recovery = Recovery("announced", "pending")
+                peer.recovery = Recovery(method, "pending")
                 self._first.append((peer, peer.recovery))
                 greeted += 1
             else:
@@ -114,7 +116,7 @@ class StartupHandshakes:
         """A session was born. The peer is back unless a newer initiation of ours is still unanswered:
         whoever holds that one could use it to move the peer elsewhere (RECOVERY, section 6)."""
         peer, recovery = keypair.peer, keypair.peer.recovery
-        method: Method = "announced" if keypair.initiator else "waited"
+        method = _method(recovery, keypair)
         self._end_outage(peer, method, now)
         if recovery is None or recovery.state == "recovered":
             return
@@ -139,3 +141,10 @@ class StartupHandshakes:
         if peer.interrupted_at is not None:
             self._interface.statistics.observe_outage(method, now - peer.interrupted_at)
             peer.interrupted_at = None
+
+
+def _method(recovery: Recovery | None, keypair: Keypair) -> Method:
+    """How a new session brings its peer back: who began the handshake, and why."""
+    if not keypair.initiator:
+        return "waited"
+    return "answered" if recovery is not None and recovery.method == "answered" else "announced"

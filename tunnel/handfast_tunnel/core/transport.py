@@ -238,6 +238,9 @@ class Transport:
         self._handshakes.complete(keypair, now)
         self._startup.completed(keypair, now)
         self.flush(peer, now)
+        if peer.unanswered_initiation and not interface.strict:
+            # Sent to where the peer is now, it voids the one that somebody elsewhere may hold (RECOVERY, section 6).
+            self._handshakes.initiate(peer, now, Initiate.RECOVERY)
 
     def _reconfirm(self, peer: Peer, now: float) -> None:
         """The peer still uses older keys: it may not know yet that we have the newer ones."""
