@@ -239,7 +239,7 @@ class Transport:
         self._startup.completed(keypair, now)
         self.flush(peer, now)
         if peer.unanswered_initiation and not interface.strict:
-            # Sent to where the peer is now, it voids the one that somebody elsewhere may hold (RECOVERY, section 6).
+            # Sent to where the peer is now, it voids one that somebody may hoard (RECOVERY, section 6).
             self._handshakes.initiate(peer, now, Initiate.RECOVERY)
 
     def _reconfirm(self, peer: Peer, now: float) -> None:
