@@ -42,6 +42,49 @@ def test_crossing_initiations(
     assert time.monotonic() - crossed < 3, "with one slot a side it takes 5.6, 10.8 or 15.9 s"
 
 
+def test_crossing_with_everything_in_flight(serving: Pair, filters: Filters, injector: Injector) -> None:
+    """Each side answers the other's initiation before it hears the answer to its own."""
+    ours, theirs = serving.server, serving.client
+    ours.environment["HANDFAST_ANNOUNCE"] = "never"
+    ours.knows(theirs)
+    held = filters.drop()
+    theirs.start()
+    theirs.node.start("ping", "-c1", ours.ipv4)
+    from_theirs = serving.on_client_cable.wait(Message.INITIATION, source=theirs.host.ipv4)[0]
+    ours.start()
+    ours.node.start("ping", "-c1", theirs.ipv4)
+    from_ours = serving.on_server_cable.wait(Message.INITIATION, source=ours.host.ipv4)[0]
+    injector.resend(from_theirs)
+    injector.resend(from_ours)
+    our_answer = serving.on_server_cable.wait(Message.RESPONSE, source=ours.host.ipv4)[0]
+    their_answer = serving.on_client_cable.wait(Message.RESPONSE, source=theirs.host.ipv4)[0]
+    held.remove()
+    # The client has forgotten its own initiation over ours.
+    injector.resend(our_answer)
+    injector.resend(their_answer)
+    crossed = time.monotonic()
+    assert ours.ping(theirs)
+    assert theirs.ping(ours)
+    assert time.monotonic() - crossed < 3
+
+
+def test_an_answer_may_come_after_later_initiations(
+    serving: Pair, filters: Filters, injector: Injector
+) -> None:
+    """On a path that is slower than the cadence."""
+    ours, theirs = serving.server, serving.client
+    ours.knows(theirs)
+    filters.drop(Message.INITIATION, source="server", after=1)
+    filters.drop(Message.RESPONSE)
+    theirs.start()
+    ours.start()
+    serving.on_server_cable.wait(Message.INITIATION, count=4)
+    answer = serving.on_client_cable.matching(Message.RESPONSE)[0]
+    injector.resend(answer)
+    serving.on_client_cable.wait(Message.TRANSPORT, source=ours.host.ipv4)
+    assert ours.ping(theirs)
+
+
 def test_a_late_answer_to_an_older_initiation_is_ignored(
     serving: Pair, filters: Filters, injector: Injector
 ) -> None:

@@ -90,6 +90,11 @@ def test_configured_before_and_after_the_link_is_down(usual: Pair) -> None:
     theirs.reaches(ours)
 
 
+def test_the_mtu_leaves_room_for_the_tunnels_own_headers(usual: Pair) -> None:
+    usual.server.launch()
+    assert "mtu 1420" in usual.server.node.run("ip", "link", "show", "wg0")
+
+
 def test_the_process_ends_with_its_link(usual: Pair) -> None:
     usual.server.start()
     usual.server.node.run("ip", "link", "delete", "wg0")

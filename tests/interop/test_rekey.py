@@ -53,4 +53,6 @@ def test_sessions_renew_themselves_under_traffic(
         assert earliest < renewed[0] < 127, name
         used = capture.matching(Message.TRANSPORT, source=caller.host.ipv4)
         assert used[-1].receiver != used[0].receiver, name
-        assert log.longest_silence(began) < 0.5, name
+        lost = len(log.sent) - len(log.arrived)
+        assert lost < 0.01 * len(log.sent), name
+        assert log.longest_silence(began) < 3, name

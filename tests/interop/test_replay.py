@@ -9,6 +9,7 @@ import pytest
 from tests.interop.conftest import Pair
 from tests.lab.adversary import Injector
 from tests.lab.filters import Filters, Message
+from tests.lab.namespaces import wait_until
 from tests.lab.network import Network
 from tests.lab.peer import PORT
 
@@ -26,6 +27,28 @@ def test_an_old_initiation_is_not_answered(serving: Pair, network: Network, inje
     assert theirs.ping(ours)
     assert ours.status(theirs).endpoint == f"{theirs.host.ipv4}:{theirs.port}"
     assert answers.packets == 0
+
+
+def test_after_a_restart_an_old_initiation_leads_nobody_away(
+    serving: Pair, network: Network, injector: Injector
+) -> None:
+    """A new process may not know that it is old. It answers, and waits for a packet on the new key."""
+    ours, theirs = serving.server, serving.client
+    ours.environment["HANDFAST_ANNOUNCE"] = "never"
+    ours.knows(theirs)
+    serving.start()
+    theirs.reaches(ours)
+    (mallory,) = network.add("mallory")
+    recorded = serving.on_client_cable.matching(Message.INITIATION, source=theirs.host.ipv4)[0]
+    ours.kill()
+    ours.start()
+    answers = network.filters.count(Message.RESPONSE, source="server", destination="mallory")
+    injector.send(recorded.payload, (mallory.ipv4, PORT), (ours.host.ipv4, PORT))
+    wait_until(lambda: answers.packets, 5, "an answer to the old initiation")
+    assert ours.status(theirs).endpoint == f"{theirs.host.ipv4}:{theirs.port}"
+    ours.reaches(
+        theirs
+    )  # after up to 5 s: like everyone, we take an answer of ours for a handshake under way
 
 
 def test_an_old_packet_moves_no_endpoint(serving: Pair, network: Network, injector: Injector) -> None:

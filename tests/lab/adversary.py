@@ -69,7 +69,7 @@ class Injector:
 class Flood:
     """Sends forged initiations as fast as `rate` says until it is left; a context manager."""
 
-    def __init__(self, node: Node, address: str, port: int, public_key: str, rate: float = 20_000) -> None:
+    def __init__(self, node: Node, address: str, port: int, public_key: str, rate: float = 6_000) -> None:
         self._messages = [forged_initiation(public_key) for _ in range(2_000)]
         family = socket.AF_INET6 if ":" in address else socket.AF_INET
         self._socket = node.socket(family, socket.SOCK_DGRAM)
@@ -91,7 +91,8 @@ class Flood:
         self._socket.close()
 
     def _run(self) -> None:
-        # Bursts, not a steady stream: what fills a responder's queue is what it cannot work off meanwhile.
+        # Bursts, not a steady stream: they fill a responder's queue, yet leave its socket's buffer room in
+        # between for others.
         burst = max(int(self._rate / 10), 1)
         while self._open:
             began = time.monotonic()

@@ -10,12 +10,13 @@ else as the router's own address on that side.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from types import TracebackType
 from typing import Self
 
 from .adversary import Injector
 from .filters import Filters
-from .namespaces import Lab, Node
+from .namespaces import Lab, Node, wait_until
 from .wire import Capture
 
 UNDERLAY_MTU = 1500
@@ -114,8 +115,14 @@ class Network:
         self.router.run("ip", "-batch", "-", input="\n".join(up))
         # The host's routes need carrier, so the router's end goes up first.
         host.plug_in()
+        # Neighbours know each other before anything is measured: the first question may take a second.
+        for address in (host.ipv4, host.ipv6):
+            wait_until(partial(self._pings, address), 10, f"{address} to answer the router")
         if host.nat:
             self.filters.masquerade(host.name)
+
+    def _pings(self, address: str) -> bool:
+        return self.router.attempt("ping", "-n", "-c1", "-W1", address).returncode == 0
 
     def capture(self, host: Host) -> Capture:
         """Watch all WireGuard messages on the cable of `host`, as the router sees them, from now on."""

@@ -48,42 +48,43 @@ class LinkWatcher:
             self._index = socket.if_nametoindex(name)
         except OSError as error:
             raise OSError(errno.ENODEV, os.strerror(errno.ENODEV), name) from error
-        self._socket = socket.socket(
-            socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC, NETLINK_ROUTE
-        )
-        try:
-            self._socket.bind((0, RTMGRP_LINK))
-        except OSError:
-            self._socket.close()
-            raise
+        self._socket = _open_netlink(RTMGRP_LINK)
+        self._socket.setblocking(False)
         self.fileno = self._socket.fileno
         self.close = self._socket.close
 
     def current(self) -> LinkState:
-        """Ask the kernel, which answers within the call."""
+        """Ask the kernel, on a socket where no other message can come between."""
         body = _LINK.pack(socket.AF_UNSPEC, 0, self._index, 0, 0)
         header = _HEADER.pack(_HEADER.size + len(body), RTM_GETLINK, NLM_F_REQUEST, 0, 0)
-        self._socket.send(header + body)
-        return self.read() or DELETED
+        with _open_netlink() as query:
+            query.send(header + body)
+            kind, answer = next(_messages(query.recv(RECEIVE_BYTES)))
+        if kind == NLMSG_ERROR:
+            code = -_INT.unpack_from(answer)[0]
+            if code != errno.ENODEV:
+                raise OSError(code, os.strerror(code))
+        return self._state(kind, answer) or DELETED
 
     def read(self) -> LinkState | None:
         """The newest state among the messages that wait; None when none of them is about this interface."""
         state = None
+        some_were_lost = False
         while True:
             try:
                 data = self._socket.recv(RECEIVE_BYTES)
             except BlockingIOError:
-                return state
+                return self.current() if some_were_lost else state
             except OSError as error:
-                if error.errno != errno.ENOBUFS:  # messages were lost: ask
+                if error.errno != errno.ENOBUFS:
                     raise
-                return self.current()
+                some_were_lost = True
+                continue
             for kind, body in _messages(data):
-                state = self._parse(kind, body) or state
+                state = self._state(kind, body) or state
 
-    def _parse(self, kind: int, body: bytes) -> LinkState | None:
-        if kind == NLMSG_ERROR:
-            return DELETED if -_INT.unpack_from(body)[0] == errno.ENODEV else None
+    def _state(self, kind: int, body: bytes) -> LinkState | None:
+        """What a message says about this interface."""
         if kind not in {RTM_NEWLINK, RTM_DELLINK}:
             return None
         family, _, index, flags, _ = _LINK.unpack_from(body)
@@ -93,6 +94,16 @@ class LinkWatcher:
             return DELETED
         mtu = next((_UNSIGNED.unpack(value)[0] for key, value in _attributes(body) if key == IFLA_MTU), 0)
         return LinkState(up=bool(flags & IFF_UP), mtu=mtu)
+
+
+def _open_netlink(groups: int = 0) -> socket.socket:
+    netlink = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, NETLINK_ROUTE)
+    try:
+        netlink.bind((0, groups))
+    except OSError:
+        netlink.close()
+        raise
+    return netlink
 
 
 def _messages(data: bytes) -> Iterator[tuple[int, bytes]]:

@@ -350,7 +350,8 @@ def _equal_runs(datagrams: list[bytes]) -> Iterator[list[bytes]]:
     while start < len(datagrams):
         size = len(datagrams[start])
         end = start + 1
-        limit = min(len(datagrams), start + min(MAX_SEGMENTS, MAX_SEGMENTED_BYTES // (size or 1)))
+        longest = min(MAX_SEGMENTS, MAX_SEGMENTED_BYTES // size) if size else 1
+        limit = min(len(datagrams), start + longest)
         while end < limit and len(datagrams[end]) == size:
             end += 1
         if end < limit and 0 < len(datagrams[end]) < size:
