@@ -198,6 +198,8 @@ class Network:
         self.paths: dict[Host, Path] = {}
         """Of datagrams that a host sends, where they differ from `path`."""
         self.wire: list[Datagram] = []
+        self.arrived: list[Datagram] = []
+        """What reached a device that was there to look at it."""
         self.lose: Callable[[Datagram], bool] = lambda _: False
         """Loses the datagrams for which it is true."""
         self._arrivals: list[tuple[float, int, Datagram]] = []
@@ -331,4 +333,6 @@ class Network:
         first = datagrams[0]
         host = self.hosts.get(first.destination.address)
         if host is not None:
+            if host.device.is_up and not host.device.frozen:
+                self.arrived += datagrams
             host.deliver([datagram.payload for datagram in datagrams], first.source, first.traffic_class)
