@@ -28,6 +28,8 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--servers", default=",".join(SERVERS), help="implementations, the baseline first")
     parser.add_argument("--output", type=Path, help="directory for demo.json and demo.png")
     chosen = parser.parse_args()
+    if unknown := [name for name in chosen.servers.split(",") if name not in TITLES]:
+        parser.error(f"no server is called {', '.join(unknown)}; there are {', '.join(TITLES)}")
     if chosen.quick:
         chosen.clients, chosen.seconds = 1, 25
     return chosen

@@ -139,7 +139,7 @@ def _load(process: Process, seconds: float) -> float:
 
 def _share(load: float) -> str:
     # The kernel counts processor time in steps of 10 ms.
-    return "< 0.1 % of a core" if load < 0.001 else f"{load:.1%} of a core"
+    return "< 0.1 % of a core" if load < 0.001 else f"{load * 100:.1f} % of a core"
 
 
 def to_json(costs: dict[str, Cost]) -> dict[str, Any]:

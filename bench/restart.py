@@ -16,12 +16,13 @@ from tests.lab.namespaces import LabError
 from tests.lab.tools import ToolMissingError
 
 from . import inotify
+from .clients import Server
 from .probes import Prober
 from .results import Kind, Outage
 from .site import Site
 
-BETWEEN_KILLS: Final = 1.5
-"""Restarts that overlap would compete for the processor; the first comes after the probes are under way."""
+BEFORE_KILL: Final = 1.5
+"""Probes run for so long before; restarts that overlap would compete for the processor."""
 LOOK_INTERVAL: Final = 0.5
 PROGRESS_INTERVAL: Final = 15.0
 """Where the output is no terminal."""
@@ -58,14 +59,20 @@ def run_round(plan: Plan) -> list[Outage]:
     with Prober() as prober, Site(plan.servers, plan.per_case, prober) as site:
         say(f"starting {len(site.servers)} servers and {plan.clients} wireguard-go clients")
         site.connect()
-        site.settle()
-        say(f"{len(site.tunnels)} tunnels work")
-        for server in site.servers:
-            _look_until(time.monotonic() + BETWEEN_KILLS, site)
+        site.fall_silent()
+        say(f"{len(site.tunnels)} tunnels have a session")
+        for server in _order(site.servers, plan):
+            site.probe(server)
+            _look_until(time.monotonic() + BEFORE_KILL, site)
             site.restart(server)
             say(f"kill -9 and restart: {server}")
         _observe(site, plan.limit)
         return site.outages(plan.limit)
+
+
+def _order(servers: list[Server], plan: Plan) -> list[Server]:
+    """The baseline last: what starts slower has less of the other servers' traffic beside it."""
+    return sorted(servers, key=lambda s: plan.servers.index(s.implementation.name), reverse=True)
 
 
 def _look_until(end: float, site: Site) -> None:
@@ -111,4 +118,5 @@ def or_one_line(main: Callable[[], int]) -> int:
         print(error, file=sys.stderr)
         return 1
     except KeyboardInterrupt:
+        say("\ninterrupted")
         return 130

@@ -137,8 +137,8 @@ class Site:
         self.look()
         return all(tunnel.handshakes for tunnel in self.tunnels)
 
-    def settle(self) -> None:
-        """Let every client become what its kind says."""
+    def fall_silent(self) -> None:
+        """Stop the keepalives of all clients but those whose kind it is."""
         for host in self._client_hosts:
             script = [
                 f"wg set {tunnel.client.interface} peer {tunnel.server.keys.public} persistent-keepalive 0\n"
@@ -146,11 +146,13 @@ class Site:
                 if tunnel.client.host is host and tunnel.client.kind is not Kind.KEEPALIVES
             ]
             host.node.run("sh", "-e", input="".join(script))
-        for tunnel in self.tunnels:
+
+    def probe(self, server: Server) -> None:
+        """Begin to send through the tunnels of this server, and wait until they all work."""
+        tunnels = [tunnel for tunnel in self.tunnels if tunnel.server is server]
+        for tunnel in tunnels:
             self._open_probe(tunnel)
-        wait_until(
-            lambda: all(tunnel.works for tunnel in self.tunnels), 20, "the first answer to every probe"
-        )
+        wait_until(lambda: all(tunnel.works for tunnel in tunnels), 20, f"answers to all probes of {server}")
 
     def _open_probe(self, tunnel: Tunnel) -> None:
         client, server = tunnel.client, tunnel.server

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import socket
+
 from tests.interop.conftest import Pair
 from tests.lab.implementations import Implementation
 from tests.lab.network import Network
@@ -13,10 +15,20 @@ def test_a_source_that_is_not_allowed_is_dropped(serving: Pair) -> None:
     serving.start()
     theirs.reaches(ours)
     theirs.node.run("ip", "address", "add", "10.88.0.77/32", "dev", "wg0")
-    command = ["ping", "-c1", "-W1", "-I10.88.0.77", ours.ipv4]
-    assert theirs.node.attempt(*command).returncode != 0
-    ours.set("peer", theirs.keys.public, "allowed-ips", f"{theirs.ipv4}/32,10.88.0.77/32")
-    assert theirs.node.attempt(*command).returncode == 0
+    with (
+        ours.node.socket(socket.AF_INET, socket.SOCK_DGRAM) as sink,
+        theirs.node.socket(socket.AF_INET, socket.SOCK_DGRAM) as stranger,
+        theirs.node.socket(socket.AF_INET, socket.SOCK_DGRAM) as friend,
+    ):
+        sink.bind((ours.ipv4, 9999))
+        sink.settimeout(5)
+        stranger.bind(("10.88.0.77", 0))
+        stranger.sendto(b"stranger", sink.getsockname())
+        friend.sendto(b"friend", sink.getsockname())
+        assert sink.recv(100) == b"friend", "the one before it was dropped"
+        ours.set("peer", theirs.keys.public, "allowed-ips", f"{theirs.ipv4}/32,10.88.0.77/32")
+        stranger.sendto(b"stranger", sink.getsockname())
+        assert sink.recv(100) == b"stranger"
 
 
 def test_the_longest_prefix_wins(

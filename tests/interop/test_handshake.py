@@ -19,6 +19,7 @@ def test_the_client_begins(pair: Pair) -> None:
 
 
 def test_the_server_begins(pair: Pair) -> None:
+    pair.ours.environment["HANDFAST_ANNOUNCE"] = "never"
     pair.client.knows(pair.server, endpoint=False)
     pair.server.knows(pair.client)
     pair.client.start()

@@ -35,7 +35,7 @@ def test_a_sending_client_is_back_at_once(
     for message, source, destination in lost:
         filters.drop(message, source=source, destination=destination, first=1)
     serving.server.start()
-    wait_until(lambda: log.settled(killed), 30, "answers after the restart")
+    wait_until(lambda: log.settled(killed), 10, "answers after the restart")
 
     announced = serving.on_server_cable.matching(Message.INITIATION, source=serving.server.host.ipv4)
     first = next(d.time for d in announced if d.time > killed)

@@ -7,7 +7,7 @@ import time
 import pytest
 
 from tests.interop.conftest import Pair
-from tests.lab.adversary import Injector
+from tests.lab.adversary import Injector, with_macs
 from tests.lab.filters import Filters, Message
 from tests.lab.namespaces import wait_until
 from tests.lab.network import Network
@@ -64,7 +64,7 @@ def test_an_old_packet_moves_no_endpoint(serving: Pair, network: Network, inject
     assert ours.ping(theirs)
 
 
-@pytest.mark.parametrize("message", [Message.INITIATION, Message.TRANSPORT])
+@pytest.mark.parametrize("message", [Message.INITIATION, Message.TRANSPORT], ids=["initiation", "transport"])
 def test_reserved_bytes_must_be_zero(
     serving: Pair, filters: Filters, injector: Injector, message: Message
 ) -> None:
@@ -78,9 +78,10 @@ def test_reserved_bytes_must_be_zero(
     assert not theirs.ping(ours, timeout=0.5)
     true = capture.wait(message, source=theirs.host.ipv4, since=began)[-1]
     for position in (1, 2, 3):
-        changed = bytearray(true.payload)
-        changed[position] = 1
-        injector.resend(true, bytes(changed))
+        changed = true.payload[:position] + b"\1" + true.payload[position + 1 :]
+        if message is Message.INITIATION:
+            changed = with_macs(changed[:116], ours.keys.public)
+        injector.resend(true, changed)
     time.sleep(0.3)
     assert answers.packets == 0
     injector.resend(true)

@@ -54,16 +54,39 @@ class Injector:
         self._socket.close()
 
     def send(self, payload: bytes, source: tuple[str, int], destination: tuple[str, int]) -> None:
-        udp = struct.pack("!HHHH", source[1], destination[1], 8 + len(payload), 0)
-        addresses = socket.inet_aton(source[0]) + socket.inet_aton(destination[0])
-        # The kernel fills in what is 0: length, identification and checksum.
-        ip = struct.pack("!BBHHHBBH", 0x45, 0, 0, 0, 0, 64, socket.IPPROTO_UDP, 0)
-        self._socket.sendto(ip + addresses + udp + payload, destination)
+        self._socket.sendto(_udp(payload, source, destination), destination)
 
     def resend(self, datagram: Datagram, payload: bytes | None = None) -> None:
         """Send a captured datagram once more, as it was or with another payload."""
         source = datagram.source, datagram.source_port
         self.send(payload or datagram.payload, source, (datagram.destination, datagram.destination_port))
+
+    def claim_small_path(self, datagram: Datagram, mtu: int) -> None:
+        """Tell the sender of a captured datagram that a router could not pass it on unfragmented."""
+        source = datagram.source, datagram.source_port
+        quoted = _udp(datagram.payload, source, (datagram.destination, datagram.destination_port))[:28]
+        message = struct.pack("!BBHHH", 3, 4, 0, 0, mtu) + quoted
+        message = message[:2] + _checksum(message) + message[4:]
+        packet = _ipv4(socket.IPPROTO_ICMP, datagram.destination, datagram.source) + message
+        self._socket.sendto(packet, (datagram.source, 0))
+
+
+def _ipv4(protocol: int, source: str, destination: str) -> bytes:
+    # The kernel fills in what is 0: length, identification and checksum.
+    header = struct.pack("!BBHHHBBH", 0x45, 0, 0, 0, 0, 64, protocol, 0)
+    return header + socket.inet_aton(source) + socket.inet_aton(destination)
+
+
+def _udp(payload: bytes, source: tuple[str, int], destination: tuple[str, int]) -> bytes:
+    header = struct.pack("!HHHH", source[1], destination[1], 8 + len(payload), 0)
+    return _ipv4(socket.IPPROTO_UDP, source[0], destination[0]) + header + payload
+
+
+def _checksum(message: bytes) -> bytes:
+    total = sum(int.from_bytes(message[at : at + 2], "big") for at in range(0, len(message), 2))
+    while total >> 16:
+        total = (total & 0xFFFF) + (total >> 16)
+    return (total ^ 0xFFFF).to_bytes(2, "big")
 
 
 class Flood:

@@ -39,6 +39,8 @@ class Datagram:
     destination: str
     destination_port: int
     traffic_class: int
+    fragmentation: int
+    """Flags and offset of the IPv4 header; 0 for IPv6."""
     payload: bytes = field(repr=False)
     """Its first bytes; all of them for handshake messages."""
     length: int
@@ -73,6 +75,14 @@ class Datagram:
                 return f"{name}, to {self.receiver:08x}"
             case Message.TRANSPORT:
                 return f"{name}, to {self.receiver:08x}, counter {self.counter}"
+
+    @property
+    def is_fragment(self) -> bool:
+        return self.fragmentation & 0x3FFF != 0
+
+    @property
+    def may_be_fragmented(self) -> bool:
+        return self.fragmentation & 0x4000 == 0
 
     @property
     def is_keepalive(self) -> bool:
@@ -168,9 +178,11 @@ class Capture:
 def _parse(protocol: int, packet: bytes, at: float) -> Datagram | None:
     if protocol == _ETH_P_IP and len(packet) >= 20 and packet[9] == _UDP:
         header, traffic_class = (packet[0] & 15) * 4, packet[1]
+        fragmentation = int.from_bytes(packet[6:8], "big")
         source, destination = packet[12:16], packet[16:20]
     elif protocol == _ETH_P_IPV6 and len(packet) >= 40 and packet[6] == _UDP:
         header, traffic_class = 40, (packet[0] & 15) << 4 | packet[1] >> 4
+        fragmentation = 0
         source, destination = packet[8:24], packet[24:40]
     else:
         return None
@@ -185,6 +197,7 @@ def _parse(protocol: int, packet: bytes, at: float) -> Datagram | None:
         str(ip_address(destination)),
         destination_port,
         traffic_class,
+        fragmentation,
         payload,
         length - 8,
     )

@@ -250,6 +250,23 @@ def test_peer_that_was_removed_in_the_middle_of_its_recovery_is_not_greeted(netw
     assert not network.wire
 
 
+def test_many_deadlines_at_once_are_all_served(network: Network) -> None:
+    """A bounded part of them in each turn."""
+    server = network.host(QUIET)
+    for _ in range(100):
+        other = network.host(STRICT)
+        other.meet(server)
+        server.meet(other, keepalive=10)
+    network.run(9.9)
+    network.now += 0.2
+    server.device.handle_timers(network.now)
+    served = len(server.device.take_transmissions())
+    assert 0 < served < 100
+    server.turn()
+    network.run(0.1)
+    assert served + len(network.sent(server, TYPE_INITIATION)) == 100
+
+
 # --- asking for handshakes -----------------------------------------------------------------------
 
 

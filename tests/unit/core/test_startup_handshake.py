@@ -271,6 +271,21 @@ def test_peer_that_waits_for_its_turn_is_reached_at_once_if_there_is_data(networ
     assert last.inbox == [b"urgent"]
 
 
+def test_what_was_sent_out_of_turn_is_retried_in_its_time(network: Network) -> None:
+    server, others = crowd(network, 50, Settings(burst_per_second=1))
+    last = others[-1]
+    last.meet(server)
+    network.lose = lambda d: last.endpoint in (d.source, d.destination)
+    server.send(last, b"urgent")
+    network.run(1)
+    network.lose = lambda _: False
+    network.run(5)
+    assert last.inbox == [b"urgent"]
+    current = server.peer(last).current
+    assert current is not None
+    assert current.rekey_age < 120, "it was born in a recovery all the same"
+
+
 # --- coming back ---------------------------------------------------------------------------------
 
 
@@ -373,6 +388,26 @@ def test_client_that_comes_by_itself_is_back_as_waited(network: Network, client:
     client.send(server, b"x")
     network.run(1)
     assert server.peer(client).method == "waited"
+
+
+def test_session_that_data_asked_for_is_not_called_announced(network: Network, client: Host) -> None:
+    server = network.host(Settings(announce=False))
+    client.meet(server)
+    server.meet(client)
+    server.send(client, b"x")
+    network.run(1)
+    assert server.peer(client).method == "waited"
+
+
+def test_after_the_burst_the_local_address_is_chosen_anew(network: Network, known: tuple[Host, Host]) -> None:
+    server, client = known
+    assert server.peer(client).endpoint.local  # type: ignore[union-attr]
+    network.lose = lambda _: True
+    server.initiate(client)
+    network.run(10)
+    assert server.peer(client).endpoint.local  # type: ignore[union-attr]
+    network.run(10)
+    assert server.peer(client).endpoint == client.endpoint
 
 
 def test_session_born_in_a_recovery_rekeys_at_a_random_age_of_90_to_120_s(network: Network) -> None:

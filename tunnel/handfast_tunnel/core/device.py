@@ -200,7 +200,7 @@ class Device:
             case Expiry.RETRANSMIT:
                 self._retransmit(peer, now)
             case Expiry.NEW_HANDSHAKE:
-                self._choose_path_anew(peer)
+                peer.choose_path_anew()
                 self._handshakes.initiate(peer, now, Initiate.NEEDED)
             case Expiry.CONFIRM:
                 self._transport.repeat_confirmation(peer, now)
@@ -220,13 +220,8 @@ class Device:
             peer.timers.gave_up(now)
             return
         peer.handshake_attempts += 1
-        self._choose_path_anew(peer)
+        peer.choose_path_anew()
         self._handshakes.initiate(peer, now, Initiate.RETRANSMIT)
-
-    def _choose_path_anew(self, peer: Peer) -> None:
-        """Nothing came back: perhaps the local address we answer from is gone."""
-        if peer.endpoint is not None:
-            peer.endpoint = peer.endpoint.without_local()
 
     # --- configuration and life -------------------------------------------------------------------
 
@@ -243,9 +238,13 @@ class Device:
     def _resume(self, peer: Peer, now: float) -> bool:
         if peer.keypairs or not resume(self._interface, peer, now):
             return False
-        if self.is_up and unanswered(peer):
-            self._transport.keepalive(peer, now)
+        self._reassure(peer, now)
         return True
+
+    def _reassure(self, peer: Peer, now: float) -> None:
+        """The interruption swallowed our answer: a packet at once spares the peer a handshake."""
+        if self.is_up and not self._drain.frozen and unanswered(peer):
+            self._transport.keepalive(peer, now)
 
     def configure(self, change: InterfaceChange, now: float) -> None:
         """A whole change at once; for few peers."""
@@ -262,8 +261,7 @@ class Device:
         self.is_up = True
         for peer in self.peers.values():
             peer.timers.set_persistent_interval(peer.persistent_keepalive, now)
-            if unanswered(peer):
-                self._transport.keepalive(peer, now)
+            self._reassure(peer, now)
         greet = [peer for peer in self.peers.values() if peer.current is None]
         self._startup.begin(greet, now, announce=self.settings.announce)
 

@@ -89,7 +89,7 @@ class Handshakes:
             peer.handshake_attempts = 0
             if now - peer.last_initiation_sent < REKEY_TIMEOUT:
                 return False
-            if peer.in_cadence and peer.greeted:
+            if peer.in_cadence:
                 return False
         if interface.key is None or (endpoint is None and peer.endpoint is None):
             return False
@@ -314,7 +314,7 @@ class Handshakes:
         now: float,
     ) -> Keypair:
         interface = self._interface
-        rekey_age = interface.random.uniform(*RECOVERY_REKEY_AGE) if peer.in_cadence else REKEY_AFTER_TIME
+        rekey_age = interface.random.uniform(*RECOVERY_REKEY_AGE) if peer.recovering else REKEY_AFTER_TIME
         facts = KeypairFacts(keys.send, keys.receive, local_index, remote_index, initiator, now, rekey_age)
         context = interface.session_context(peer)
         numbers = interface.memory.keypair_numbers(peer.public_key, facts, context)

@@ -138,10 +138,13 @@ class Interface:
     def lose(self, peer: Peer, now: float) -> None:
         """Zeroes a peer's keys, but remembers what their receiver indices stand for."""
         for keypair in peer.keypairs:
-            if not keypair.expired(now):
-                self.remember_lost(peer, keypair.local_index, keypair.born, keypair.numbers.highest_received)
-                self.indices.pop(keypair.local_index, None)
-                keypair.lose()
+            if keypair.expired(now):
+                self.discard_keypair(keypair)
+                continue
+            self.remember_lost(peer, keypair.local_index, keypair.born, keypair.numbers.highest_received)
+            self.indices.pop(keypair.local_index, None)
+            keypair.lose()
+        peer.current = peer.previous = peer.next = None
         self.forget_sessions(peer)
 
     def remember_lost(self, peer: Peer, index: int, born: float, highest_received: int) -> None:

@@ -173,15 +173,15 @@ class Peer:
         return self.interrupted_at is not None or (recovery is not None and recovery.state == "waiting")
 
     @property
-    def in_cadence(self) -> bool:
-        """Whether the recovery decides when initiations leave, its silence included."""
-        recovery = self.recovery
-        return recovery is not None and recovery.state == "pending"
+    def recovering(self) -> bool:
+        """Whether a recovery is under way; with many peers its first initiation can take a while."""
+        return self.recovery is not None and self.recovery.state == "pending"
 
     @property
-    def greeted(self) -> bool:
-        """Whether the recovery has sent its first initiation; with many peers that can take a while."""
-        return self.recovery is not None and self.recovery.started is not None
+    def in_cadence(self) -> bool:
+        """Whether the recovery decides when initiations leave: from its first on, its silence included."""
+        recovery = self.recovery
+        return recovery is not None and recovery.state == "pending" and recovery.started is not None
 
     @property
     def keypairs(self) -> list[Keypair]:
@@ -205,3 +205,8 @@ class Peer:
         self.endpoint = self.marks.endpoint = endpoint
         if former is None or former.address != endpoint.address or b"" != former.local != endpoint.local:
             self.cookie = None
+
+    def choose_path_anew(self) -> None:
+        """Nothing came back: perhaps the local address we answer from is gone."""
+        if self.endpoint is not None:
+            self.endpoint = self.endpoint.without_local()

@@ -57,5 +57,5 @@ def _adopt(interface: Interface, peer: Peer, recalled: RecalledKeypair, now: flo
 
 
 def unanswered(peer: Peer) -> bool:
-    """Whether the last word was the peer's: a keepalive at once spares it a handshake."""
+    """Whether the last word was the peer's."""
     return peer.current is not None and peer.marks.last_received > peer.marks.last_sent

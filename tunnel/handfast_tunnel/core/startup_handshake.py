@@ -96,6 +96,8 @@ class StartupHandshakes:
             peer.handshake_attempts = 0
             self._handshakes.initiate(peer, now, Initiate.RETRANSMIT)
             return
+        if recovery.attempt >= len(CADENCE):
+            peer.choose_path_anew()
         self._handshakes.initiate(peer, now, Initiate.RECOVERY)
         recovery.attempt += 1
         self._put(peer, recovery, self._next_due(recovery, recovery.started, now))
@@ -116,7 +118,7 @@ class StartupHandshakes:
         """A session was born. The peer is back unless a newer initiation of ours is still unanswered:
         whoever holds that one could use it to move the peer elsewhere (RECOVERY, section 6)."""
         peer, recovery = keypair.peer, keypair.peer.recovery
-        method = _method(recovery, keypair)
+        method: Method = recovery.method if keypair.initiator and recovery is not None else "waited"
         self._end_outage(peer, method, now)
         if recovery is None or recovery.state == "recovered":
             return
@@ -141,10 +143,3 @@ class StartupHandshakes:
         if peer.interrupted_at is not None:
             self._interface.statistics.observe_outage(method, now - peer.interrupted_at)
             peer.interrupted_at = None
-
-
-def _method(recovery: Recovery | None, keypair: Keypair) -> Method:
-    """How a new session brings its peer back: who began the handshake, and why."""
-    if not keypair.initiator:
-        return "waited"
-    return "answered" if recovery is not None and recovery.method == "answered" else "announced"

@@ -64,7 +64,7 @@ class Strays:
         if peer.current is not None and not peer.current.expired(now):
             return "has_session"
         if peer.endpoint is not None and source.address == peer.endpoint.address:
-            if not peer.in_cadence:
+            if not peer.recovering:
                 self._startup.begin([peer], now, announce=True, method="answered")
             return "answered"
         return self._answer_elsewhere(lost, source, now)
