@@ -15,7 +15,7 @@ from typing import Final
 
 from . import report, tables
 from .restart import Plan, affordable, or_one_line, run_round, say
-from .results import CASES, TITLES, RestartResults, scenario_row
+from .results import CASES, TITLES, RestartResults, scenario_median
 
 SERVERS: Final = ("wireguard-go", "handfast")
 
@@ -36,11 +36,11 @@ def arguments() -> argparse.Namespace:
 
 
 def summary(results: RestartResults) -> str:
-    """One sentence a scenario on the clients that send: those whose users notice."""
+    """A line for each scenario."""
     lines = []
     for scenario in dict.fromkeys(case.scenario for case in CASES):
         medians = [
-            f"{server} {tables.seconds(scenario_row(results, server, scenario).median, results.limit)}"
+            f"{server} {tables.seconds(scenario_median(results, server, scenario), results.limit)}"
             for server in results.servers
         ]
         lines.append(f"Median of all clients, {scenario}: {', '.join(medians)}")

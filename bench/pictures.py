@@ -108,7 +108,7 @@ def _lane(
     if math.isfinite(middle):
         panel.annotate(
             seconds(middle, limit),
-            (x, y),
+            (max(outage.seconds for outage in points if math.isfinite(outage.seconds)), y),
             (9, 0),
             textcoords="offset points",
             va="center",

@@ -83,9 +83,8 @@ def fill_in(places: Places) -> None:
         if not (places.figures / f"{name}.json").exists():
             continue
         data = places.load(name)
-        about = ", ".join(f"{what} {value}" for what, value in data["machine"].items())
-        section = f"`{data['command']}` on {about}.\n\n{draw(places, name)}"
-        tables.replace_section(DOCUMENT, name, section)
+        about = f"Measured by `{data['command']}`: {machine.sentence(data['machine'])}"
+        tables.replace_section(DOCUMENT, name, f"{about}\n\n{draw(places, name)}")
 
 
 if __name__ == "__main__":

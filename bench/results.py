@@ -78,24 +78,49 @@ class Outage:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """All clients of one case at one server."""
+    """All clients of one case at one server, the fastest first."""
 
     server: str
     case: Case
-    seconds: tuple[float, ...]
-    relapses: int = 0
+    outages: tuple[Outage, ...]
 
     @property
     def median(self) -> float:
-        return median(self.seconds)
+        return median(outage.seconds for outage in self.outages)
 
     @property
     def maximum(self) -> float:
-        return max(self.seconds)
+        return self.outages[-1].seconds
 
     @property
-    def recovered(self) -> bool:
-        return any(map(math.isfinite, self.seconds))
+    def recovered(self) -> int:
+        return sum(math.isfinite(outage.seconds) for outage in self.outages)
+
+    @property
+    def relapses(self) -> int:
+        return sum(outage.relapse > 0 for outage in self.outages)
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "server": self.server,
+            **asdict(self.case),
+            "n": len(self.outages),
+            "median_seconds": _finite_or_none(self.median),
+            "max_seconds": _finite_or_none(self.maximum),
+            "recovered": self.recovered,
+            "seconds": [_finite_or_none(outage.seconds) for outage in self.outages],
+            "relapses": [outage.relapse for outage in self.outages],
+        }
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> Row:
+        case = Case(data["first_lost"], data["endpoint"], Kind(data["kind"]), data["nat"])
+        pairs = zip(data["seconds"], data["relapses"], strict=True)
+        outages = (
+            Outage(data["server"], case, math.inf if seconds is None else seconds, relapse)
+            for seconds, relapse in pairs
+        )
+        return cls(data["server"], case, tuple(outages))
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,56 +146,27 @@ class RestartResults:
             )
             raise KeyError(f"no measurement for {len(missing)} rows: {names}")
         return {
-            key: Row(
-                *key,
-                seconds=tuple(sorted(outage.seconds for outage in measured[key])),
-                relapses=sum(outage.relapse > 0 for outage in measured[key]),
-            )
-            for key in wanted
+            key: Row(*key, tuple(sorted(measured[key], key=lambda outage: outage.seconds))) for key in wanted
         }
 
     def to_json(self) -> dict[str, Any]:
         return {
             "limit_seconds": self.limit,
             "servers": list(self.servers),
-            "rows": [_row_to_json(row) for row in self.rows().values()],
-            "outages": [
-                {**asdict(outage), "seconds": _finite_or_none(outage.seconds)} for outage in self.outages
-            ],
+            "rows": [row.to_json() for row in self.rows().values()],
         }
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> RestartResults:
-        return cls(
-            limit=data["limit_seconds"],
-            servers=tuple(data["servers"]),
-            outages=tuple(_outage_from_json(entry) for entry in data["outages"]),
-        )
+        rows = map(Row.from_json, data["rows"])
+        outages = tuple(outage for row in rows for outage in row.outages)
+        return cls(data["limit_seconds"], tuple(data["servers"]), outages)
 
 
-def scenario_row(results: RestartResults, server: str, scenario: str) -> Row:
-    """All clients of one scenario at one server in one row: what a summary quotes."""
-    outages = [o for o in results.outages if o.server == server and o.case.scenario == scenario]
-    return Row(server, outages[0].case, tuple(sorted(o.seconds for o in outages)))
-
-
-def _row_to_json(row: Row) -> dict[str, Any]:
-    return {
-        "server": row.server,
-        **asdict(row.case),
-        "n": len(row.seconds),
-        "median_seconds": _finite_or_none(row.median),
-        "max_seconds": _finite_or_none(row.maximum),
-        "recovered": sum(map(math.isfinite, row.seconds)),
-        "relapses": row.relapses,
-    }
-
-
-def _outage_from_json(entry: dict[str, Any]) -> Outage:
-    case = {**entry["case"], "kind": Kind(entry["case"]["kind"])}
-    seconds = math.inf if entry["seconds"] is None else entry["seconds"]
-    return Outage(entry["server"], Case(**case), seconds, entry["relapse"])
+def scenario_median(results: RestartResults, server: str, scenario: str) -> float:
+    """Over the clients of all kinds: what a summary quotes."""
+    return median(o.seconds for o in results.outages if o.server == server and o.case.scenario == scenario)
 
 
 def _finite_or_none(seconds: float) -> float | None:
-    return round(seconds, 4) if math.isfinite(seconds) else None
+    return round(seconds, 3) if math.isfinite(seconds) else None

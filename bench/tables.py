@@ -25,7 +25,7 @@ def seconds(value: float, limit: float) -> str:
 
 def cells(row: Row, limit: float) -> tuple[str, str, str]:
     """n, median and maximum. `not recovered` says that none of the clients came back."""
-    count = str(len(row.seconds))
+    count = str(len(row.outages))
     if not row.recovered:
         return count, NOT_RECOVERED, f"> {limit:.0f} s"
     maximum = seconds(row.maximum, limit) + (f" ({row.relapses} relapsed)" if row.relapses else "")

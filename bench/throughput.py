@@ -172,7 +172,7 @@ def from_json(data: dict[str, Any]) -> list[Sample]:
 
 def table(samples: list[Sample]) -> tuple[list[str], list[list[str]]]:
     """Per pair the median of each metric and its ratio to the reference: KeyError where one is missing."""
-    columns = ["both ends, or", *(f"{metric.name} ({metric.unit})" for metric in METRICS)]
+    columns = ["at both ends", *(f"{metric.name} ({metric.unit})" for metric in METRICS)]
     lines = []
     for pair in PAIRS:
         line = [pair.title]

@@ -342,7 +342,7 @@ def test_no_permission() -> None:
 
 
 def test_no_device_node(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tun_module, "TUN_PATH", tmp_path / "tun")
+    monkeypatch.setattr(tun_module, "TUN_PATH", str(tmp_path / "tun"))
     with pytest.raises(StartError, match=r"cannot open .*/tun: No such file or directory; mount it"):
         Tun.create("wg0", disabled=())
 

@@ -13,7 +13,6 @@ import socket
 from collections.abc import Collection, Sequence
 from contextlib import suppress
 from fcntl import ioctl
-from pathlib import Path
 from struct import Struct
 from typing import Final, Self
 
@@ -21,7 +20,7 @@ from ..errors import HandfastError, StartError
 from .features import disabled_features
 from .offload import PLAIN_VNET_HEADER, VNET_HEADER, MalformedPacketError, coalesce, joined, split
 
-TUN_PATH: Final = Path("/dev/net/tun")
+TUN_PATH: Final = "/dev/net/tun"
 DEFAULT_MTU: Final = 1420
 
 TUNSETIFF: Final = 0x400454CA
@@ -58,9 +57,9 @@ class LinkDeletedError(HandfastError):
 class Tun:
     """One TUN device, non-blocking.
 
-    `large_reads` lets the kernel hand over unsegmented packets. Python then takes 2.6 us to cut out and
-    sum up each segment of 1420 bytes; the kernel, if it does that itself, takes less, the additional
-    system call for every packet included. So it is for data planes that cut packets in compiled code.
+    `large_reads` lets the kernel hand over unsegmented packets. Measured for packets of 1400 bytes: to cut
+    them out and sum them up in Python takes 3.2 us each, to let the kernel do it and read one by one 2.0 us.
+    So it is off, until the packets are cut by compiled code.
     """
 
     def __init__(
