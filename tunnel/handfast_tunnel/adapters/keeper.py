@@ -15,6 +15,7 @@ import socket
 import time
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
@@ -81,13 +82,14 @@ class Keeper:
         self._deaths: deque[float] = deque()
         self._ending = False
         self._worker = 0
+        self._line: socket.socket
 
     def run(self) -> int:
         """Until a worker ends by itself or too many have died; the exit status."""
         static_key(bytes(32))  # the first X25519 of a process costs 7 ms: not in each worker
         for number in FORWARDED_SIGNALS:
             signal.signal(number, self._forward)
-        while True:
+        while self._fork():
             status, was_ready = self._keep_one()
             if status == 0 or self._ending or not was_ready:
                 return max(status, 0) if status >= 0 else 128 - status
@@ -95,11 +97,13 @@ class Keeper:
                 log.error("%d workers died within %g s: giving up", len(self._deaths), self._limit.seconds)
                 return 1
             log.warning("the worker died (%s): the next one goes on", _describe(status))
+        return 0
 
     def _forward(self, number: int, _frame: object) -> None:
         self._ending = self._ending or number in {signal.SIGTERM, signal.SIGINT}
         if self._worker:
-            os.kill(self._worker, number)
+            with suppress(ProcessLookupError):
+                os.kill(self._worker, number)
 
     def _too_many_deaths(self) -> bool:
         now = time.monotonic()
@@ -108,24 +112,38 @@ class Keeper:
             self._deaths.popleft()
         return len(self._deaths) > self._limit.deaths
 
+    def _fork(self) -> bool:
+        """Starts a worker, unless a signal said to end. None gets lost between the two processes."""
+        signal.pthread_sigmask(signal.SIG_BLOCK, FORWARDED_SIGNALS)
+        try:
+            if self._ending:
+                return False
+            keeper = os.getpid()
+            self._line, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+            self._worker = os.fork()
+            if self._worker == 0:
+                self._line.close()
+                os._exit(self._become_worker(theirs, keeper))
+            theirs.close()
+            return True
+        finally:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, FORWARDED_SIGNALS)
+
     def _keep_one(self) -> tuple[int, bool]:
         """One worker's life: (exit status, negative for a signal; whether it was ever ready)."""
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        self._worker = os.fork()
-        if self._worker == 0:
-            ours.close()
-            os._exit(self._become_worker(theirs))
-        theirs.close()
-        with ours:
-            was_ready = self._listen(ours)
+        with self._line as line:
+            was_ready = self._listen(line)
         status = self._reap()
         self._worker = 0
         return status, was_ready
 
-    def _become_worker(self, line: socket.socket) -> int:
+    def _become_worker(self, line: socket.socket, keeper: int) -> int:
         for number in FORWARDED_SIGNALS:
             signal.signal(number, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, FORWARDED_SIGNALS)
         die_with_parent()
+        if os.getppid() != keeper:
+            return 1
         held, self._held = self._held, {}
         try:
             return self._work(KeeperLine(line, held))
@@ -145,16 +163,18 @@ class Keeper:
                 return was_ready
             try:
                 message, fds, _, _ = socket.recv_fds(line, MESSAGE_BYTES, 1)
+                if not message:
+                    return was_ready
+                self._serve(message[:1], message[1:].decode(), fds)
+                if message[:1] == READY:
+                    was_ready = True
+                    self._note_ready()
+                if message[:1] == ALIVE:
+                    self._reap_orphans()
+                else:
+                    line.send(b"k")
             except ConnectionError:
                 return was_ready
-            if not message:
-                return was_ready
-            self._serve(message[:1], message[1:].decode(), fds)
-            if message[:1] != ALIVE:
-                line.send(b"k")
-            if message[:1] == READY:
-                was_ready = True
-                self._note_ready()
 
     def _note_ready(self) -> None:
         if self._on_first_ready is not None:
@@ -167,8 +187,15 @@ class Keeper:
         if request == HOLD:
             [self._held[name]] = fds
 
+    def _reap_orphans(self) -> None:
+        """As PID 1 of a container the keeper is also the parent of whatever lost its own."""
+        while (child := os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)) is not None:
+            if child.si_pid == self._worker:
+                return
+            os.waitpid(child.si_pid, 0)
+
     def _reap(self) -> int:
-        """Waits for the worker. As PID 1 of a container the keeper is also the parent of orphans."""
+        """Waits for the worker, whoever else ends meanwhile."""
         while True:
             pid, status = os.waitpid(-1, 0)
             if pid == self._worker:
