@@ -21,6 +21,7 @@ class Outliving:
         self._line = line
         if not line.inherited:
             configuration.forget()
+            state.memory.drained = False
 
     def end(self) -> None:
         """The tunnel ends on purpose: sessions stay for the next process, the private key does not."""
@@ -30,6 +31,18 @@ class Outliving:
     def is_successor(self) -> bool:
         """Whether a worker of the same keeper came before."""
         return bool(self._line.inherited)
+
+    @property
+    def drained(self) -> bool:
+        """Whether a former worker of the same keeper was told to freeze."""
+        return self.state.memory.drained
+
+    def note_drained(self, drained: bool) -> None:
+        self.state.memory.drained = drained
+
+    def sweep(self) -> Iterator[None]:
+        """A job: what nobody claimed by now has expired."""
+        return self.state.memory.sweep()
 
     def ready(self) -> None:
         self._line.ready()

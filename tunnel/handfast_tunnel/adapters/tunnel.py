@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from typing import Final
 
 from ..core.configuration import InterfaceChange, Settings
+from ..core.constants import REJECT_AFTER_TIME
 from ..core.device import Device
 from ..errors import ConfigurationError
 from .event_loop import EventLoop
@@ -50,6 +51,7 @@ class Tunnel:
         self._handshake_cost = 0.0004
         self._udp_dropped_before = 0
         self._next_beat = 0.0 if outliving else math.inf
+        self._sweep_at = loop.now + REJECT_AFTER_TIME if outliving else math.inf
         loop.watch(self._link.fileno(), self._on_link)
 
     @property
@@ -74,6 +76,8 @@ class Tunnel:
         """Goes on where a former worker of the same keeper stopped, before any packet is read."""
         if self._outliving is None or not self._outliving.is_successor:
             return
+        if self._outliving.drained:
+            self.device.freeze(self.loop.now)
         self.device.set_wall_offset(time.time() - self.loop.now)
         parser = SetParser()
         parser.feed(self._outliving.load_configuration() + b"\n")
@@ -89,6 +93,12 @@ class Tunnel:
         if self._outliving is not None and self._turn_began >= self._next_beat:
             self._outliving.beat()
             self._next_beat = self._turn_began + _BEAT
+
+    def _sweep(self) -> None:
+        """Zeroes, once, what a former process left for peers that were never configured again."""
+        if self._outliving is not None and self._turn_began >= self._sweep_at:
+            self._sweep_at = math.inf
+            self.loop.spawn(self._outliving.sweep())
 
     def _close(self) -> None:
         if not self.device.frozen:
@@ -149,6 +159,7 @@ class Tunnel:
         self._busy = False
         self._turn_began = self.loop.now
         self._beat()
+        self._sweep()
         if self.device.handshake_backlog:
             return self._turn_began
         return min(self.device.next_deadline(self._turn_began), self._next_beat)
@@ -254,6 +265,8 @@ class Tunnel:
 
     def apply(self, change: InterfaceChange) -> Iterator[None]:
         """A job that applies a whole change in one swap, or raises ConfigurationError and changes nothing."""
+        if change.drain is False:
+            self._check_thaw()
         transaction = self.device.transaction()
         transaction.stage_interface(change)
         for count, peer in enumerate(change.peers, 1):
@@ -294,8 +307,12 @@ class Tunnel:
 
     def drain(self, on: bool) -> None:
         """Freezes the interface, packets waiting in the kernel's queues, or lets it go on."""
+        if not on:
+            self._check_thaw()
         if on == self.device.frozen:
             return
+        if self._outliving is not None:
+            self._outliving.note_drained(on)
         if on:
             if self.device.is_up:
                 self._unwatch_sockets()
@@ -308,6 +325,12 @@ class Tunnel:
             self._watch_sockets()
             self.loop.watch(self._tun.fileno(), self._on_tun)
         logger.debug("%s: thawed", self.name)
+
+    def _check_thaw(self) -> None:
+        if self.device.committed:
+            raise ConfigurationError(
+                f"{self.name}: another took over for good: this one stays frozen", errno.EPERM
+            )
 
     def handshake(self, public_keys: Sequence[bytes] | None) -> int:
         """Forces handshakes with the named peers, or all; how many were started."""

@@ -20,6 +20,7 @@ class SavedConfiguration:
     def forget(self) -> None:
         """A new keeper starts empty, as wireguard-go does."""
         self._path.unlink(missing_ok=True)
+        self._draft.unlink(missing_ok=True)
 
     def load(self) -> bytes:
         """The text of a `set`, without its last, empty line; nothing if nothing was ever accepted."""

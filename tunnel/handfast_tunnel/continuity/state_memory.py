@@ -6,6 +6,7 @@ These records *are* the storage of counters and marks, not a copy of them. Nothi
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Collection, Iterator, Sequence
 from socket import AF_INET, AF_INET6, inet_ntop, inet_pton
 from struct import Struct
@@ -27,10 +28,21 @@ from .layout import (
     to_words,
     write,
 )
-from .storage import KeypairFacts, Position, RecalledKeypair
+from .storage import (
+    KeypairFacts,
+    KeypairNumbers,
+    PeerMarks,
+    PlainKeypairNumbers,
+    PlainPeerMarks,
+    Position,
+    RecalledKeypair,
+)
+
+log = logging.getLogger(__name__)
 
 _POSITIONS: Final = frozenset(Position) - {Position.FREE}
 _NANOSECONDS: Final = 1_000_000_000
+_SLOTS_PER_STEP: Final = 32
 _ENDPOINT: Final = Struct("<HHII16s16sB3x")
 """Port, family, scope, interface index, address, local address, length of the local address."""
 
@@ -219,6 +231,10 @@ class SlotMarks:
         for number in range(KEYPAIRS):
             yield SlotNumbers(self._words, start + number * KEYPAIR_WORDS)
 
+    def erase_sessions(self) -> None:
+        for numbers in self.keypair_slots():
+            numbers.erase()
+
     def erase(self) -> None:
         self._words[self._base + PeerSlot.VALID] = 0
         write(self._words, self._base, [0] * PEER_WORDS)
@@ -243,9 +259,13 @@ class StateMemory:
     """A `Memory` over a header and extents of peer slots; it grows by an extent at a time."""
 
     def __init__(self, header: Words, extents: Sequence[Words], grow: Callable[[], Words]) -> None:
+        self._header = header
         self._slots_per_extent = header[Header.PEERS]
         self._grow = grow
         self._peers: dict[bytes, SlotMarks] = {}
+        self._claimed: set[bytes] = set()
+        """Peers that the present configuration has named."""
+        self._full = False
         self._free: list[tuple[Words, int]] = []
         for words in extents:
             self._scan(words)
@@ -257,6 +277,7 @@ class StateMemory:
         for base in range(0, self._slots_per_extent * PEER_WORDS, PEER_WORDS):
             public_key = _public_key(words, base)
             if public_key is None:
+                words[base + PeerSlot.VALID] = 0
                 free.append((words, base))
             else:
                 self._peers[public_key] = SlotMarks(words, base, public_key, self._release)
@@ -264,22 +285,67 @@ class StateMemory:
 
     def _release(self, marks: SlotMarks) -> None:
         del self._peers[marks.public_key]
+        self._claimed.discard(marks.public_key)
         self._free.append(marks.place)
+
+    def _has_room(self) -> bool:
+        """Whether there is a free slot, if need be after growing."""
+        if not self._free and not self._full:
+            try:
+                self._scan(self._grow())
+            except OSError as error:
+                self._full = True
+                log.error("sessions of further peers will end with this process: %s", error.strerror)  # noqa: TRY400
+        return bool(self._free)
+
+    @property
+    def drained(self) -> bool:
+        """Whether the owner was drained: the next worker of the same keeper comes up frozen."""
+        return self._header[Header.DRAINED] != 0
+
+    @drained.setter
+    def drained(self, value: bool) -> None:
+        self._header[Header.DRAINED] = int(value)
+
+    def sweep(self) -> Iterator[None]:
+        """A job: zeroes sessions that nobody claimed, and what a crash left in free slots."""
+        for count, marks in enumerate(list(self._peers.values()), 1):
+            if marks.public_key not in self._claimed and marks is self._peers.get(marks.public_key):
+                marks.erase_sessions()
+            if count % _SLOTS_PER_STEP == 0:
+                yield
+        for count, (words, base) in enumerate(list(self._free), 1):
+            if not words[base + PeerSlot.VALID] and any(read(words, base, PEER_WORDS)):
+                write(words, base, [0] * PEER_WORDS)
+            if count % _SLOTS_PER_STEP == 0:
+                yield
 
     # --- Memory -----------------------------------------------------------------------------------
 
-    def peer_marks(self, public_key: bytes) -> SlotMarks:
+    @property
+    def committed_term(self) -> int:
+        return self._header[Header.COMMITTED_TERM]
+
+    @committed_term.setter
+    def committed_term(self, term: int) -> None:
+        self._header[Header.COMMITTED_TERM] = term
+
+    def peer_marks(self, public_key: bytes) -> PeerMarks:
+        self._claimed.add(public_key)
         marks = self._peers.get(public_key)
         if marks is None:
-            if not self._free:
-                self._scan(self._grow())
+            if not self._has_room():
+                return PlainPeerMarks()
             words, base = self._free.pop()
             marks = self._peers[public_key] = SlotMarks(words, base, public_key, self._release)
             marks.fill()
         return marks
 
-    def keypair_numbers(self, public_key: bytes, facts: KeypairFacts, context: bytes) -> SlotNumbers:
-        slots = list(self._peers[public_key].keypair_slots())
+    def keypair_numbers(self, public_key: bytes, facts: KeypairFacts, context: bytes) -> KeypairNumbers:
+        marks = self._peers.get(public_key)
+        if marks is None:
+            return PlainKeypairNumbers()
+        slots = list(marks.keypair_slots())
         for position in (Position.FREE, Position.LOST):
             for numbers in slots:
                 if numbers.position == position:
@@ -289,8 +355,14 @@ class StateMemory:
 
     def recall(self, public_key: bytes, context: bytes) -> list[RecalledKeypair]:
         marks = self._peers.get(public_key)
+        if marks is None:
+            return []
+        self._claimed.add(public_key)
+        if self.committed_term:
+            marks.erase_sessions()
+            return []
         recalled = []
-        for numbers in marks.keypair_slots() if marks else ():
+        for numbers in marks.keypair_slots():
             facts = numbers.facts(public_key + context)
             if facts is not None and numbers.position in _POSITIONS:
                 recalled.append(RecalledKeypair(Position(numbers.position), facts, numbers))

@@ -90,6 +90,11 @@ class Device:
     def frozen(self) -> bool:
         return self._drain.frozen
 
+    @property
+    def committed(self) -> bool:
+        """Whether another took over for good; then it stays frozen."""
+        return self._drain.committed
+
     def set_mtu(self, mtu: int) -> None:
         self._interface.mtu = mtu
 
@@ -283,6 +288,11 @@ class Device:
     def freeze(self, now: float) -> None:
         """Drain: from here on nothing is sealed, opened or answered."""
         self._drain.freeze(now)
+
+    def commit_handover(self, term: int, now: float) -> None:
+        """Another took over at `term`: freezes for good, whatever becomes of this process."""
+        self.freeze(now)
+        self._interface.memory.committed_term = term
 
     def thaw(self) -> None:
         self._drain.thaw()

@@ -26,7 +26,12 @@ class Drain:
 
     def __init__(self, interface: Interface) -> None:
         self._interface = interface
-        self.frozen = False
+        self.frozen = self.committed
+
+    @property
+    def committed(self) -> bool:
+        """Whether another took over for good: nothing is sealed, opened or answered here ever again."""
+        return self._interface.memory.committed_term > 0
 
     def freeze(self, now: float) -> None:
         if not self.frozen:
@@ -35,4 +40,4 @@ class Drain:
             note_interruption(self._interface, now)
 
     def thaw(self) -> None:
-        self.frozen = False
+        self.frozen = self.committed

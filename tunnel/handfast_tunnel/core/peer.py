@@ -143,6 +143,11 @@ class Peer:
         """When it was last heard; 0 for never."""
         return self._marks.last_received if self._marks is not None else 0.0
 
+    def note_endpoint(self, endpoint: Endpoint) -> None:
+        """A person said where it is: that outlives the process as what was heard does."""
+        if self._marks is not None or self._memory.knows(self.public_key):
+            self.marks.endpoint = endpoint
+
     def erase_marks(self) -> None:
         """The peer is gone."""
         if self._marks is not None or self._memory.knows(self.public_key):

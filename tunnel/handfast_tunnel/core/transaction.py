@@ -128,6 +128,8 @@ class Transaction:
         peer.allowed_ips = list(draft.allowed_ips)
         if draft.endpoint is not None and draft.endpoint.address != (peer.endpoint and peer.endpoint.address):
             peer.endpoint, peer.cookie = draft.endpoint, None
+            if not draft.is_new:
+                peer.note_endpoint(draft.endpoint)
 
     def commit(self, now: float) -> list[Peer]:
         """Swaps the change in. Returns the peers to greet: new ones, and those that can be only now."""
