@@ -1,4 +1,4 @@
-"""What the tests of continuity share: ways to end a tunnel's process, and connections that must not notice."""
+"""What the tests of continuity share: ways to end a process, and connections that must not notice."""
 
 from __future__ import annotations
 
