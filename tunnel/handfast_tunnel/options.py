@@ -19,9 +19,10 @@ usage: handfast-tunnel [options] INTERFACE      run a WireGuard interface
        handfast-tunnel drain [INTERFACE] [--off]
        handfast-tunnel handshake [INTERFACE] [PEER...]
        handfast-tunnel status [INTERFACE] [--json]
+       handfast-tunnel state show [INTERFACE] [--json]
 
-The first goes to the background. The others ask a running one; INTERFACE may
-be left out where there is one.
+The first goes to the background. The others ask a running one, or show what
+outlives it; INTERFACE may be left out where there is one.
 
 options:
   -f, --foreground            stay in the foreground

@@ -100,6 +100,14 @@ def why_refused(header: Words, size: int, interface: str) -> str | None:
     return next((reason for wrong, reason in reasons if wrong), None)
 
 
+def refused_for_access(status: os.stat_result) -> str | None:
+    """Why a file with this status could have been written or read by others."""
+    alone = status.st_uid == os.geteuid() and not stat.S_IMODE(status.st_mode) & 0o077
+    if not stat.S_ISREG(status.st_mode) or not alone:
+        return "it is open to others: it must be a file of yours alone, mode 0600"
+    return None
+
+
 class StateFile:
     """An open, locked and mapped state memory; `memory` is what the core stores into."""
 
@@ -166,12 +174,8 @@ def _open_locked(path: Path) -> int:
         raise StateRefusedError(f"cannot open {path}: {error.strerror}") from error
     try:
         status = os.fstat(fd)
-        if (
-            not stat.S_ISREG(status.st_mode)
-            or status.st_uid != os.geteuid()
-            or stat.S_IMODE(status.st_mode) & 0o077
-        ):
-            raise StateRefusedError(f"{path} is open to others: it must be a file of yours alone, mode 0600")
+        if reason := refused_for_access(status):
+            raise StateRefusedError(f"{path}: {reason}")
         _lock(fd, path)
     except BaseException:
         os.close(fd)

@@ -107,6 +107,10 @@ class SlotNumbers:
     def position(self) -> int:
         return self._words[self._base + KeypairSlot.POSITION]
 
+    def word(self, offset: int) -> int:
+        """For a person to look at."""
+        return self._words[self._base + offset]
+
     def fill(self, facts: KeypairFacts, context: bytes) -> None:
         """The constant part; the slot is invalid while it is written."""
         self.place(Position.FREE)
@@ -275,7 +279,7 @@ class StateMemory:
     def _scan(self, words: Words) -> None:
         free = []
         for base in range(0, self._slots_per_extent * PEER_WORDS, PEER_WORDS):
-            public_key = _public_key(words, base)
+            public_key = stored_public_key(words, base)
             if public_key is None:
                 words[base + PeerSlot.VALID] = 0
                 free.append((words, base))
@@ -378,7 +382,7 @@ class StateMemory:
             self._peers[public_key].erase()
 
 
-def _public_key(words: Words, base: int) -> bytes | None:
+def stored_public_key(words: Words, base: int) -> bytes | None:
     """Of a valid slot; a damaged one is as good as free."""
     if not words[base + PeerSlot.VALID]:
         return None
