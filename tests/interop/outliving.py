@@ -75,6 +75,13 @@ def end_and_start(server: Peer) -> float:
     return at
 
 
+def take_down(server: Peer) -> None:
+    """Link down, and wait until the tunnel has zeroed its keys."""
+    downs = server.running.output().count(": down\n")
+    server.link("down")
+    wait_until(lambda: server.running.output().count(": down\n") > downs, 5, "the tunnel to be down", 0.002)
+
+
 EVENTS: Final[dict[str, Callable[[Peer], float]]] = {
     "worker": kill_worker,
     "tree": kill_tree,

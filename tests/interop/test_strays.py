@@ -7,7 +7,7 @@ import time
 import pytest
 
 from tests.interop.conftest import Pair
-from tests.interop.outliving import Conversation, end_tree, status_of, wait_for_method
+from tests.interop.outliving import Conversation, end_tree, status_of, take_down, wait_for_method
 from tests.lab.adversary import Injector
 from tests.lab.filters import Filters, Message
 from tests.lab.namespaces import wait_until
@@ -38,7 +38,7 @@ def mallory(network: Network) -> Host:
 
 def lose_keys(server: Peer) -> float:
     """Takes the link down and up: keys are zeroed, indices stay. Returns when it is up again."""
-    server.link("down")
+    take_down(server)
     server.bring_up()
     return time.monotonic()
 
@@ -75,7 +75,7 @@ def test_the_next_packet_brings_the_client_back(quiet: Pair) -> None:
 def test_after_a_restart_too(quiet: Pair) -> None:
     """Indices outlive the process as keys do."""
     server, client = quiet.server, quiet.client
-    server.link("down")
+    take_down(server)
     end_tree(server)
     server.start()
     asked = time.monotonic()
