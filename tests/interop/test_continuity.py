@@ -9,21 +9,12 @@ from contextlib import ExitStack
 import pytest
 
 from tests.interop.conftest import Pair
-from tests.interop.outliving import (
-    EVENTS,
-    Conversation,
-    end_and_start,
-    end_tree,
-    handshakes,
-    kill_tree,
-    kill_worker,
-    status_of,
-    wait_for_method,
-)
+from tests.interop.outliving import Conversation, handshakes, wait_for_method
 from tests.lab.namespaces import wait_until
 from tests.lab.network import Network
 from tests.lab.peer import KeyPair, preshared_key
 from tests.lab.probes import Log, Probes
+from tests.lab.restarts import EVENTS, end_and_start, end_tree, kill_tree, kill_worker, status_of
 
 RATE = 200.0
 BATCH_IN_HAND = 2
@@ -111,6 +102,15 @@ def test_twenty_restarts_within_one_session(sending: tuple[Pair, Log]) -> None:
         wait_until(lambda at=at: log.settled(at, 2), 10, "answers afterwards")  # type: ignore[misc]
     assert not handshakes(pair, began)
     assert status_of(pair.server, pair.client)["method"] == "resumed"
+
+
+def test_killed_again_while_it_takes_over(sending: tuple[Pair, Log]) -> None:
+    """The keeper's promise does not depend on how far the next worker came."""
+    pair, log = sending
+    began = kill_worker(pair.server)
+    kill_worker(pair.server)
+    wait_until(lambda: log.settled(began + 0.05), 10, "answers afterwards")
+    assert not handshakes(pair, began)
 
 
 def test_configuring_again_keeps_the_session(sending: tuple[Pair, Log]) -> None:

@@ -11,12 +11,13 @@ from pathlib import Path
 import pytest
 
 from tests.interop.conftest import Pair, make_pair
-from tests.interop.outliving import end_tree, handshakes, take_down, worker_of
+from tests.interop.outliving import handshakes
 from tests.lab.implementations import Implementation, implementation
 from tests.lab.namespaces import wait_until
 from tests.lab.network import Network
 from tests.lab.peer import Peer
 from tests.lab.probes import Probes
+from tests.lab.restarts import end_tree, take_down, worker_of
 from tests.lab.wire import session_completed
 
 WATCHDOG_SECONDS = 5.0

@@ -7,13 +7,14 @@ import time
 import pytest
 
 from tests.interop.conftest import Pair
-from tests.interop.outliving import Conversation, end_tree, status_of, take_down, wait_for_method
+from tests.interop.outliving import Conversation, wait_for_method
 from tests.lab.adversary import Injector
 from tests.lab.filters import Filters, Message
 from tests.lab.namespaces import wait_until
 from tests.lab.network import Host, Network
 from tests.lab.peer import PORT, Peer
 from tests.lab.probes import Probes
+from tests.lab.restarts import end_tree, status_of, take_down
 from tests.lab.wire import Datagram, session_completed
 
 HEADERS = 20 + 8

@@ -184,6 +184,7 @@ class Tunnel:
         began = now
         while self.device.handshake_backlog:
             self.device.process_handshake(now)
+            self._transmit()
             finished = self.loop.now
             self._handshake_cost += (finished - now - self._handshake_cost) * _COST_WEIGHT
             now = finished

@@ -74,6 +74,8 @@ class Handshakes:
     def __init__(self, interface: Interface) -> None:
         self._interface = interface
         self._queue: deque[tuple[bytes, Endpoint]] = deque()
+        self._responses: deque[tuple[bytes, Endpoint]] = deque()
+        """Those we asked for: they go first, and are no load that others put on us."""
         self._under_load_until = float("-inf")
         self._global_budget = TokenBucket(rate=2000, burst=200)
         self._source_budgets: TokenBuckets[tuple[str, int, int]] = TokenBuckets(20, 5, limit=65536)
@@ -154,10 +156,18 @@ class Handshakes:
             interface.drop("malformed")
         elif interface.checker is None or not interface.checker.valid_mac1(datagram):
             interface.drop("mac1")
-        elif kind == TYPE_RESPONSE and self._slot_of(datagram) is None:
-            interface.drop("unexpected_response")
+        elif kind == TYPE_RESPONSE:
+            self._queue_response(datagram, source)
         elif self._may_queue(datagram, source, now):
             self._queue.append((datagram, source))
+
+    def _queue_response(self, datagram: bytes, source: Endpoint) -> None:
+        if self._slot_of(datagram) is None:
+            self._interface.drop("unexpected_response")
+        elif len(self._responses) >= HANDSHAKE_QUEUE:
+            self._interface.drop("handshake_queue")
+        else:
+            self._responses.append((datagram, source))
 
     def _slot_of(self, datagram: bytes) -> HandshakeSlot | None:
         slot = self._interface.indices.get(receiver_index(datagram))
@@ -207,14 +217,15 @@ class Handshakes:
 
     def forget_backlog(self) -> None:
         self._queue.clear()
+        self._responses.clear()
 
     @property
     def backlog(self) -> bool:
-        return bool(self._queue)
+        return bool(self._responses or self._queue)
 
     def process(self, now: float) -> Keypair | None:
         """Works off one queued message. Returns the keypair that a response completed, if one did."""
-        datagram, source = self._queue.popleft()
+        datagram, source = (self._responses or self._queue).popleft()
         initiation = message_type(datagram) == TYPE_INITIATION
         role = "responder" if initiation else "initiator"
         try:
