@@ -89,9 +89,11 @@ class Keeper:
         static_key(bytes(32))  # the first X25519 of a process costs 7 ms: not in each worker
         for number in FORWARDED_SIGNALS:
             signal.signal(number, self._forward)
+        ever_ready = False
         while self._fork():
             status, was_ready = self._keep_one()
-            if status == 0 or self._ending or not was_ready:
+            ever_ready = ever_ready or was_ready
+            if status == 0 or self._ending or not ever_ready:
                 return max(status, 0) if status >= 0 else 128 - status
             if self._too_many_deaths():
                 log.error("%d workers died within %g s: giving up", len(self._deaths), self._limit.seconds)
