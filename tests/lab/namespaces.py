@@ -179,8 +179,12 @@ class Node:
             raise LabError(f"{self.name}: socket: {message.decode()}")
         return socket.socket(family, type, protocol, fileno=descriptors[0])
 
-    def close(self) -> None:
+    def hang_up(self) -> None:
+        """Tell the first process to end, and all others in the node with it."""
         self._line.close()
+
+    def close(self) -> None:
+        self.hang_up()
         try:
             self._holder.wait(5)
         except subprocess.TimeoutExpired:
@@ -231,7 +235,9 @@ class Lab:
         subprocess.run([*side, "add", "name", left_name, "mtu", str(mtu), *pair], check=True)
 
     def close(self) -> None:
-        for node in reversed(self.nodes):
+        for node in self.nodes:
+            node.hang_up()
+        for node in self.nodes:
             node.close()
         self._holder.communicate()
         self._directory.cleanup()

@@ -6,6 +6,8 @@ and transport messages carry the index of their receiver.
 
 from __future__ import annotations
 
+import os
+import select
 import socket
 import struct
 import threading
@@ -99,15 +101,15 @@ class Capture:
         self._socket = node.socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(_ETH_P_ALL))
         self._socket.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
         self._socket.bind((interface, _ETH_P_ALL))
-        self._socket.settimeout(0.1)
-        self._open = True
+        self._closing = os.eventfd(0)
         self._to_monotonic = time.monotonic() - time.time()
         self._thread = threading.Thread(target=self._record, name=f"capture {interface}", daemon=True)
         self._thread.start()
 
     def close(self) -> None:
-        self._open = False
+        os.eventfd_write(self._closing, 1)
         self._thread.join()
+        os.close(self._closing)
         self._socket.close()
 
     def matching(
@@ -162,11 +164,11 @@ class Capture:
         return "\n".join(["", *lines]) if shown else "nothing"
 
     def _record(self) -> None:
-        while self._open:
-            try:
-                packet, control, _, address = self._socket.recvmsg(_SNAP, 64)
-            except TimeoutError:
-                continue
+        ready = select.poll()
+        for descriptor in (self._socket.fileno(), self._closing):
+            ready.register(descriptor, select.POLLIN)
+        while self._closing not in dict(ready.poll()):
+            packet, control, _, address = self._socket.recvmsg(_SNAP, 64)
             stamp = _TIMESPEC.unpack(control[0][2][: _TIMESPEC.size])
             at = stamp[0] + stamp[1] / 1e9 + self._to_monotonic
             if datagram := _parse(address[1], packet, at):

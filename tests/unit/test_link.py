@@ -8,7 +8,7 @@ from contextlib import closing
 import pytest
 
 from handfast_tunnel.adapters import link
-from handfast_tunnel.adapters.link import DELETED, LinkState, LinkWatcher
+from handfast_tunnel.adapters.link import DELETED, LinkState, LinkWatcher, set_queue_length
 
 from .isolated import isolated, shell
 
@@ -84,3 +84,12 @@ def test_a_netlink_error_is_raised(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(link, "RTM_GETLINK", 9999)
         with pytest.raises(OSError, match="not supported"):
             watcher.current()
+
+
+@isolated
+def test_the_queue_length_is_set() -> None:
+    shell(VETH)
+    set_queue_length("one", 1234)
+    assert "qlen 1234" in shell("ip link show one")
+    with pytest.raises(OSError, match="no interface with this name"):
+        set_queue_length("none", 1234)

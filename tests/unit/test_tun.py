@@ -15,7 +15,7 @@ import pytest
 from handfast_tunnel.adapters import tun as tun_module
 from handfast_tunnel.adapters.features import FEATURES, disabled_features
 from handfast_tunnel.adapters.offload import PLAIN_VNET_HEADER, VNET_HEADER
-from handfast_tunnel.adapters.tun import READ_PACKETS, LinkDeletedError, Tun
+from handfast_tunnel.adapters.tun import QUEUE_LENGTH, READ_PACKETS, LinkDeletedError, Tun
 from handfast_tunnel.errors import StartError
 
 from . import packets
@@ -215,7 +215,9 @@ def test_creation() -> None:
         assert tun.mtu == 1420
         tun.mtu = 1300
         assert tun.mtu == 1300
-        assert "mtu 1300" in shell("ip link show wg0")
+        shown = shell("ip link show wg0")
+        assert "mtu 1300" in shown
+        assert f"qlen {QUEUE_LENGTH}" in shown
         assert not os.get_blocking(tun.fileno())
         assert not os.get_inheritable(tun.fileno())
     assert "wg0" not in shell("ip link")

@@ -7,6 +7,7 @@ import socket
 import struct
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -414,10 +415,10 @@ def test_a_port_in_use_changes_nothing(host: str) -> None:
         assert (left.port, left.filenos) == before
         left.send([Transmission(Endpoint("127.0.0.1", right.port), [b"data"], 0)])
         assert all_datagrams(received(right, 1)) == [b"data"]
-        open_files = shell("ls /proc/$PPID/fd")
+        open_files = sorted(Path("/proc/self/fd").iterdir())
         with pytest.raises(OSError, match="in use"):
             left.bind(other.getsockname()[1])
-        assert shell("ls /proc/$PPID/fd") == open_files
+        assert sorted(Path("/proc/self/fd").iterdir()) == open_files
 
 
 @isolated

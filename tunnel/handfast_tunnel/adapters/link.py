@@ -1,4 +1,4 @@
-"""What happens to the network interface: up, down, another MTU, deleted.
+"""The network interface: up, down, another MTU, deleted; and how long its queue is.
 
 Sources: rtnetlink(7), netlink(7).
 """
@@ -15,11 +15,13 @@ from typing import Final, NamedTuple
 NETLINK_ROUTE: Final = 0
 RTMGRP_LINK: Final = 1
 NLM_F_REQUEST: Final = 1
+NLM_F_ACK: Final = 4
 NLMSG_ERROR: Final = 2
 RTM_NEWLINK: Final = 16
 RTM_DELLINK: Final = 17
 RTM_GETLINK: Final = 18
 IFLA_MTU: Final = 4
+IFLA_TXQLEN: Final = 13
 IFF_UP: Final = 1
 
 RECEIVE_BYTES: Final = 65536
@@ -55,15 +57,12 @@ class LinkWatcher:
 
     def current(self) -> LinkState:
         """Ask the kernel, on a socket where no other message can come between."""
-        body = _LINK.pack(socket.AF_UNSPEC, 0, self._index, 0, 0)
-        header = _HEADER.pack(_HEADER.size + len(body), RTM_GETLINK, NLM_F_REQUEST, 0, 0)
-        with _open_netlink() as query:
-            query.send(header + body)
-            kind, answer = next(_messages(query.recv(RECEIVE_BYTES)))
-        if kind == NLMSG_ERROR:
-            code = -_INT.unpack_from(answer)[0]
-            if code != errno.ENODEV:
-                raise OSError(code, os.strerror(code))
+        try:
+            kind, answer = _request(RTM_GETLINK, self._index)
+        except OSError as error:
+            if error.errno == errno.ENODEV:
+                return DELETED
+            raise
         return self._state(kind, answer) or DELETED
 
     def read(self) -> LinkState | None:
@@ -94,6 +93,24 @@ class LinkWatcher:
             return DELETED
         mtu = next((_UNSIGNED.unpack(value)[0] for key, value in _attributes(body) if key == IFLA_MTU), 0)
         return LinkState(up=bool(flags & IFF_UP), mtu=mtu)
+
+
+def set_queue_length(name: str, packets: int) -> None:
+    """How many packets may wait for their reader. (In a user namespace the ioctl for it is refused.)"""
+    attribute = _ATTRIBUTE.pack(_ATTRIBUTE.size + _UNSIGNED.size, IFLA_TXQLEN) + _UNSIGNED.pack(packets)
+    _request(RTM_NEWLINK, socket.if_nametoindex(name), attribute)
+
+
+def _request(kind: int, index: int, attributes: bytes = b"") -> tuple[int, bytes]:
+    """The kernel's answer, type and body, to a request about the interface `index`."""
+    body = _LINK.pack(socket.AF_UNSPEC, 0, index, 0, 0) + attributes
+    header = _HEADER.pack(_HEADER.size + len(body), kind, NLM_F_REQUEST | NLM_F_ACK, 0, 0)
+    with _open_netlink() as netlink:
+        netlink.send(header + body)
+        answer_kind, answer = next(_messages(netlink.recv(RECEIVE_BYTES)))
+    if answer_kind == NLMSG_ERROR and (code := -_INT.unpack_from(answer)[0]):
+        raise OSError(code, os.strerror(code))
+    return answer_kind, answer
 
 
 def _open_netlink(groups: int = 0) -> socket.socket:

@@ -18,6 +18,7 @@ from typing import Final, Self
 
 from ..errors import HandfastError, StartError
 from .features import disabled_features
+from .link import set_queue_length
 from .offload import PLAIN_VNET_HEADER, VNET_HEADER, MalformedPacketError, coalesce, joined, split
 
 TUN_PATH: Final = "/dev/net/tun"
@@ -28,7 +29,6 @@ TUNGETIFF: Final = 0x800454D2
 TUNSETOFFLOAD: Final = 0x400454D0
 SIOCGIFMTU: Final = 0x8921
 SIOCSIFMTU: Final = 0x8922
-SIOCSIFTXQLEN: Final = 0x8943
 
 IFF_TUN: Final = 0x0001
 IFF_NO_PI: Final = 0x1000
@@ -98,8 +98,7 @@ class Tun:
         try:
             flags = _attach(fd, name, flags)
             tun = cls(fd, name, flags, disabled, large_reads=large_reads)
-            with suppress(PermissionError):  # needs NET_ADMIN in the initial user namespace
-                tun._configure(SIOCSIFTXQLEN, QUEUE_LENGTH)
+            set_queue_length(name, QUEUE_LENGTH)
             tun.mtu = mtu
         except OSError as error:
             os.close(fd)
@@ -189,7 +188,7 @@ class Tun:
 
     def write_batch(self, packets: Sequence[bytes]) -> None:
         """Give IP packets to the kernel; what it refuses is dropped and counted. Raises LinkDeletedError."""
-        if not (self._coalesces_tcp or self._coalesces_udp):
+        if len(packets) == 1 or not (self._coalesces_tcp or self._coalesces_udp):
             for packet in packets:
                 self._write(packet)
             return

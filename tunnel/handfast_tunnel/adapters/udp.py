@@ -149,7 +149,10 @@ class _Socket:
 
     def __init__(self, opened: socket.socket, disabled: Collection[str]) -> None:
         self._socket = opened
-        self.is_ipv6 = opened.family == socket.AF_INET6
+        self.is_ipv6 = is_ipv6 = opened.family == socket.AF_INET6
+        self._level = socket.IPPROTO_IPV6 if is_ipv6 else socket.IPPROTO_IP
+        self._traffic_class_kind = socket.IPV6_TCLASS if is_ipv6 else socket.IP_TOS
+        self._packet_info_kind = socket.IPV6_PKTINFO if is_ipv6 else IP_PKTINFO
         self.patience = SEND_PATIENCE
         self.fileno = opened.fileno
         self.close = opened.close
@@ -210,9 +213,9 @@ class _Socket:
         for _, kind, value in control:
             if kind == UDP_GRO:
                 size = _INT.unpack(value)[0]
-            elif kind in {socket.IP_TOS, socket.IPV6_TCLASS}:
+            elif kind == self._traffic_class_kind:
                 traffic_class = value[0] if len(value) == 1 else _INT.unpack(value)[0]
-            elif kind in {IP_PKTINFO, socket.IPV6_PKTINFO}:
+            elif kind == self._packet_info_kind:
                 packet_info = value
         source = (address, packet_info)
         if source != self._last_source:
@@ -278,17 +281,16 @@ class _Socket:
 
     def _control_messages(self, endpoint: Endpoint, traffic_class: int) -> ControlMessages:
         control: ControlMessages = []
-        level = socket.IPPROTO_IPV6 if self.is_ipv6 else socket.IPPROTO_IP
         if traffic_class:
-            kind = socket.IPV6_TCLASS if self.is_ipv6 else socket.IP_TOS
-            control.append((level, kind, _INT.pack(traffic_class)))
+            control.append((self._level, self._traffic_class_kind, _INT.pack(traffic_class)))
         # Routes choose the interface, as for the kernel's WireGuard: were it named here, IPv4 would take any
         # destination for a neighbour once that interface lost its route. A link-local address needs the name.
-        if self.is_ipv6 and len(endpoint.local) == 16:
-            interface = endpoint.interface if endpoint.local.startswith(_LINK_LOCAL) else 0
-            control.append((level, socket.IPV6_PKTINFO, _IPV6_PKTINFO.pack(endpoint.local, interface)))
-        elif not self.is_ipv6 and len(endpoint.local) == 4:
-            control.append((level, IP_PKTINFO, _IPV4_PKTINFO.pack(0, endpoint.local, bytes(4))))
+        local = endpoint.local
+        if self.is_ipv6 and len(local) == 16:
+            interface = endpoint.interface if local.startswith(_LINK_LOCAL) else 0
+            control.append((self._level, self._packet_info_kind, _IPV6_PKTINFO.pack(local, interface)))
+        elif not self.is_ipv6 and len(local) == 4:
+            control.append((self._level, self._packet_info_kind, _IPV4_PKTINFO.pack(0, local, bytes(4))))
         return control
 
 
