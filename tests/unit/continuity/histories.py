@@ -1,4 +1,7 @@
-"""Histories from seeds: `python -m tests.unit.continuity.histories FIRST COUNT` checks so many."""
+"""Histories from seeds: `python -m tests.unit.continuity.histories FIRST COUNT [blind]` checks so many.
+
+Blind, the checks see only what the hosts do, never what lies in the state memory.
+"""
 
 from __future__ import annotations
 
@@ -34,9 +37,9 @@ def plan(seed: int) -> Iterator[tuple[str, tuple[Any, ...]]]:
         yield name, OPERATIONS[name][1](random)
 
 
-def live(seed: int, *, locked: bool = True) -> Violation | None:
+def live(seed: int, *, locked: bool = True, blind: bool = False) -> Violation | None:
     """Lives one history; what went wrong, if anything did."""
-    history = History(seed, locked=locked)
+    history = History(seed, locked=locked, reads_memory=not blind)
     done: list[tuple[str, tuple[Any, ...]]] = []
     try:
         for name, arguments in plan(seed):
@@ -52,13 +55,13 @@ def live(seed: int, *, locked: bool = True) -> Violation | None:
     return None
 
 
-def first_violation(seeds: Iterable[int], *, locked: bool = True) -> Violation | None:
-    return next((found for seed in seeds if (found := live(seed, locked=locked))), None)
+def first_violation(seeds: Iterable[int], *, locked: bool = True, blind: bool = False) -> Violation | None:
+    return next((found for seed in seeds if (found := live(seed, locked=locked, blind=blind))), None)
 
 
 def main() -> int:
-    first, count = map(int, sys.argv[1:])
-    violation = first_violation(range(first, first + count))
+    first, count = map(int, sys.argv[1:3])
+    violation = first_violation(range(first, first + count), blind="blind" in sys.argv[3:])
     if violation is not None:
         print(violation)
         return 1

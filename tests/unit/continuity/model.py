@@ -36,10 +36,11 @@ PATHS = (Path(), Path(0.02, 0.1, 0.0, 0.5), Path(0.01, 0.3, 0.3, 0.3), Path(loss
 class History:
     """One life of a server, alice and bob. Close it: it listens at the places where keys are used."""
 
-    def __init__(self, seed: int = 0, *, locked: bool = True) -> None:
+    def __init__(self, seed: int = 0, *, locked: bool = True, reads_memory: bool = True) -> None:
         self.network = Network(seed)
         self.steps = Steps()
         self.state = StateDouble(self.steps, locked=locked)
+        self._reads_memory = reads_memory
         self.state.reader = self.ceilings_are_ahead
         self.sealed: dict[int, int] = {}
         """By the receiver's index: one more than the highest counter ever sealed with its key."""
@@ -297,7 +298,7 @@ class History:
 
     def ceilings_are_ahead(self) -> None:
         """What any other process reads, at any moment."""
-        for words in self.state.extents:
+        for words in self.state.extents if self._reads_memory else ():
             for peer in range(0, len(words.values), PEER_WORDS):
                 for number in range(KEYPAIRS):
                     base = peer + PeerSlot.KEYPAIRS + number * (KeypairSlot.HEARD + 5)
