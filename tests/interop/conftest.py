@@ -57,6 +57,12 @@ def probes() -> Iterator[Probes]:
         yield probes
 
 
+@pytest.fixture
+def without_state(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing outlives Handfast's processes: what is left after a restart is the greeting."""
+    monkeypatch.setenv("HANDFAST_STATE_DIR", "none")
+
+
 @pytest.fixture(params=OTHERS)
 def other(request: pytest.FixtureRequest) -> Implementation:
     """Each of the implementations that Handfast has to get on with."""

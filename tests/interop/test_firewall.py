@@ -14,6 +14,7 @@ STOCK = 15.7
 """What the same client waits for a restarted wireguard-go: FACTS, section 1."""
 
 
+@pytest.mark.usefixtures("without_state")
 @pytest.mark.parametrize("announce", ["always", "never"])
 def test_never_slower_than_stock(usual: Pair, filters: Filters, probes: Probes, announce: str) -> None:
     ours, theirs = usual.server, usual.client

@@ -17,6 +17,7 @@ RESPONSE = Message.RESPONSE, "client", "server"
 CONFIRMATION = Message.TRANSPORT, "server", "client"
 
 
+@pytest.mark.usefixtures("without_state")
 @pytest.mark.parametrize(
     "lost",
     [(), (INITIATION,), (RESPONSE,), (CONFIRMATION,), (INITIATION, RESPONSE, CONFIRMATION)],

@@ -29,6 +29,7 @@ def test_an_old_initiation_is_not_answered(serving: Pair, network: Network, inje
     assert answers.packets == 0
 
 
+@pytest.mark.usefixtures("without_state")
 def test_after_a_restart_an_old_initiation_leads_nobody_away(
     serving: Pair, network: Network, injector: Injector
 ) -> None:

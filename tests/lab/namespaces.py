@@ -46,6 +46,13 @@ def wait_until(condition: Callable[[], object], timeout: float, what: str, inter
         time.sleep(interval)
 
 
+def _children(pid: int) -> list[int]:
+    try:
+        return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    except FileNotFoundError:
+        return []
+
+
 class Process:
     """A program in a node. `pid` is its own, as seen from outside, not that of the `nsenter` around it."""
 
@@ -55,11 +62,10 @@ class Process:
         self.pid = self._find_child()
 
     def _find_child(self) -> int:
-        children = Path(f"/proc/{self._popen.pid}/task/{self._popen.pid}/children")
         deadline = time.monotonic() + 5
         while self._popen.poll() is None and time.monotonic() < deadline:
-            if found := children.read_text().split():
-                return int(found[0])
+            if found := _children(self._popen.pid):
+                return found[0]
             time.sleep(0.001)
         raise LabError(f"{self._popen.args!r} did not start: {self.output()}")
 
@@ -77,9 +83,16 @@ class Process:
             os.kill(self.pid, number)
 
     def kill(self) -> None:
-        """kill -9, and wait until it is gone."""
+        """kill -9, and wait until it is gone, and those that do not outlive it."""
+        children = _children(self.pid)
         self.signal(signal.SIGKILL)
         self.wait()
+        wait_until(
+            lambda: not any(Path(f"/proc/{child}").exists() for child in children),
+            5,
+            "its children to end",
+            0.001,
+        )
 
     def terminate(self, timeout: float = 5) -> int:
         self.signal(signal.SIGTERM)

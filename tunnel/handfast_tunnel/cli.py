@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from . import __version__
 from .errors import HandfastError
 
-COMMANDS = frozenset({"drain", "handshake", "status"})
+COMMANDS = frozenset({"drain", "handshake", "state", "status"})
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

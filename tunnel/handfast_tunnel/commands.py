@@ -1,28 +1,34 @@
-"""What `handfast-tunnel drain|handshake|status` do: ask a running tunnel, and print its answer."""
+"""What `handfast-tunnel drain|handshake|state|status` do: ask a running tunnel, or its memory, and print."""
 
 from __future__ import annotations
 
 import json
+import os
 from argparse import ArgumentParser, Namespace
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, Final
 
 from .adapters.control import directory
 from .adapters.control_client import ControlError, ask, running
 from .adapters.text import parse_base64_key
+from .options import DEFAULT_STATE_DIRECTORY
 
-NAMES: Final = ("drain", "handshake", "status")
+NAMES: Final = ("drain", "handshake", "state", "status")
 
 
 def run(name: str, arguments: Sequence[str]) -> int:
     """The exit status; raises ControlError."""
     options = _parser(name).parse_args(arguments)
-    return {"drain": _drain, "handshake": _handshake, "status": _status}[name](options)
+    return {"drain": _drain, "handshake": _handshake, "state": _state, "status": _status}[name](options)
 
 
 def _parser(name: str) -> ArgumentParser:
     parser = ArgumentParser(f"handfast-tunnel {name}", description=_DESCRIPTIONS[name])
-    parser.add_argument("interface", nargs="?", help="needed only where more than one tunnel runs")
+    if name == "state":
+        parser.add_argument("action", choices=["show"])
+        parser.add_argument("--state", metavar="DIRECTORY", type=Path, help="as the tunnel's")
+    parser.add_argument("interface", nargs="?", help="needed only where there is more than one")
     if name == "drain":
         parser.add_argument("--off", action="store_true", help="thaw: go on where the drain stopped")
     elif name == "handshake":
@@ -35,6 +41,7 @@ def _parser(name: str) -> ArgumentParser:
 _DESCRIPTIONS: Final = {
     "drain": "Freeze a tunnel: it seals, opens and answers nothing until it ends or thaws.",
     "handshake": "Initiate handshakes with peers now.",
+    "state": "Show what outlives a tunnel's process, without secrets, and why it would be refused.",
     "status": "Show a tunnel's peers and how far its recovery has come.",
 }
 
@@ -61,6 +68,27 @@ def _status(options: Namespace) -> int:
     answer = ask(interface, {"call": "status"})
     print(json.dumps(answer, indent=2) if options.json else "\n".join(format_status(answer)))
     return 0
+
+
+def _state(options: Namespace) -> int:
+    from .continuity.inspect import inspect
+
+    where = options.state or Path(os.environ.get("HANDFAST_STATE_DIR") or DEFAULT_STATE_DIRECTORY)
+    interface = options.interface or _only([path.stem for path in sorted(where.glob("*.state"))], where)
+    try:
+        found = inspect(where / f"{interface}.state", interface)
+    except OSError as error:
+        raise ControlError(f"no state of {interface} in {where}: {error.strerror}") from None
+    print(json.dumps(found, indent=2) if options.json else "\n".join(format_state(found)))
+    return 0
+
+
+def _only(names: Sequence[str], where: Path) -> str:
+    if len(names) == 1:
+        return names[0]
+    if names:
+        raise ControlError(f"several tunnels have state in {where}, name one of: {', '.join(names)}")
+    raise ControlError(f"no tunnel has state in {where}: say its directory with --state")
 
 
 def _interface(name: str | None) -> str:
@@ -115,6 +143,44 @@ def _format_peer(peer: Mapping[str, Any]) -> str:
         format_bytes(peer["received_bytes"]),
         format_bytes(peer["sent_bytes"]),
     )
+
+
+_SESSION: Final = "{:<12} {:<9} {:<9} {:>9} {:>10} {:>10} {:<9}"
+
+
+def format_state(state: Mapping[str, Any]) -> list[str]:
+    """Lines of at most 80 columns, but for the one with the path."""
+    lines = [f"{state['interface']}: {state['path']}, {format_bytes(state['bytes'])}"]
+    if state["refused"] is not None:
+        lines.append(f"  would be refused: {state['refused']}")
+    if "peers" not in state:
+        return lines
+    owner = "in use" if state["held"] else "not in use"
+    drained = ", drained" if state["drained"] else ""
+    peers = _count(len(state["peers"]), "peer")
+    lines.append(f"  {owner}{drained}, owner number {state['incarnation']}, {peers}")
+    if state["peers"]:
+        lines += ["", _SESSION.format("PEER", "SESSION", "ROLE", "AGE", "SENT <", "RECEIVED", "CONFIRMED")]
+    for peer in state["peers"]:
+        lines += _format_sessions(peer)
+    return lines
+
+
+def _format_sessions(peer: Mapping[str, Any]) -> list[str]:
+    key = _fit(peer["public_key"], 12)
+    lines = [
+        _SESSION.format(
+            key,
+            "expired" if session["expired"] else session["position"],
+            "initiator" if session["initiator"] else "responder",
+            format_age(max(0.0, session["age"])),
+            session["send_ceiling"],
+            "-" if session["highest_received"] < 0 else session["highest_received"],
+            "yes" if session["heard"] else "no",
+        ).rstrip()
+        for session in peer["sessions"]
+    ]
+    return lines or [f"{key} no session"]
 
 
 def _fit(text: str, width: int) -> str:

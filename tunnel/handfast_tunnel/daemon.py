@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import logging
 import socket
+import sys
 from typing import NamedTuple, Protocol
 
 from . import __version__
 from .adapters import control, metrics_server, uapi_server
 from .adapters.event_loop import EventLoop
+from .adapters.keeper import Keeper, KeeperLine
+from .adapters.outliving import Outliving
 from .adapters.process import (
+    READY,
+    Background,
     configure_logging,
     end_on_signals,
     go_to_background,
@@ -18,6 +23,8 @@ from .adapters.process import (
 )
 from .adapters.tun import Tun
 from .adapters.tunnel import Tunnel
+from .continuity.saved_configuration import SavedConfiguration
+from .continuity.state_file import StateFile, prepare_directory
 from .errors import HandfastError, StartError
 from .options import Options
 
@@ -31,21 +38,29 @@ def run(options: Options) -> int:
     """
     protect_secrets()
     spread_garbage_collection()
-    tun = Tun.create(options.interface) if options.tun_fd is None else Tun.from_descriptor(options.tun_fd)
-    configure_logging(tun.name, options.log_level)
-    listeners = _open_listeners(tun.name, options)
-    background = None if options.foreground else go_to_background()
+    configure_logging(options.interface, options.log_level)
+    background = None if options.foreground else go_to_background(keep_output=options.keep_output)
+    if options.state is None:
+        return _serve(options, background, None)
+    detach = background.detach if background else lambda: None
+    return Keeper(lambda line: _serve(options, background, line), options.restart_limit, detach).run()
+
+
+def _serve(options: Options, background: Background | None, line: KeeperLine | None) -> int:
+    """One process's life as the tunnel; with a keeper, one worker's."""
+    is_first = line is None or not line.inherited
     try:
-        tunnel = Tunnel(tun, EventLoop(), options.settings)
-        servers = _start_servers(tunnel, listeners, options)
+        tunnel, servers = _open(options, line)
     except HandfastError as error:
-        if background is None:
-            raise
-        background.report(str(error).encode())
+        if background is None or not is_first:
+            print(f"handfast-tunnel: {error}", file=sys.stderr)
+        else:
+            background.report(str(error).encode())
         return 1
     end_on_signals(tunnel)
-    if background is not None:
-        background.ready(keep_output=options.keep_output)
+    if background is not None and is_first:
+        background.report(READY)
+        background.detach()
     log.info("handfast-tunnel %s runs", __version__)
     try:
         return tunnel.run()
@@ -54,13 +69,54 @@ def run(options: Options) -> int:
             server.close()
 
 
+def _open(options: Options, line: KeeperLine | None) -> tuple[Tunnel, list[_Server]]:
+    """Opens what is not inherited, and has the keeper hold what is opened."""
+    inherited = line.inherited if line else {}
+    tun = _open_tun(options, inherited.get("tun"))
+    listeners = _open_listeners(tun.name, options, inherited)
+    if line is not None:
+        line.hold("tun", tun.fileno())
+        for name, listener in listeners._asdict().items():
+            if listener is not None:
+                line.hold(name, listener.fileno())
+    outliving = _outliving(tun.name, options, line) if line else None
+    tunnel = Tunnel(tun, EventLoop(), options.settings, outliving)
+    return tunnel, _start_servers(tunnel, listeners, options)
+
+
+def _open_tun(options: Options, inherited: int | None) -> Tun:
+    descriptor = options.tun_fd if inherited is None else inherited
+    return Tun.create(options.interface) if descriptor is None else Tun.from_descriptor(descriptor)
+
+
+def _outliving(interface: str, options: Options, line: KeeperLine) -> Outliving | None:
+    """Without it everything works, but sessions end with the process."""
+    directory = options.state
+    assert directory is not None
+    try:
+        prepare_directory(directory, any_file_system=options.state_on_disk)
+        state = StateFile(directory / f"{interface}.state", interface)
+    except (HandfastError, OSError) as error:
+        if options.state_required:
+            raise StartError(f"no state memory: {error}") from error
+        log.warning("sessions will end with this process: %s", error)
+        return None
+    log.debug("state memory in %s, incarnation %d", directory, state.incarnation)
+    return Outliving(state, SavedConfiguration(directory / f"{interface}.configuration"), line)
+
+
 class _Listeners(NamedTuple):
     uapi: socket.socket
     control: socket.socket | None
     metrics: socket.socket | None
 
 
-def _open_listeners(interface: str, options: Options) -> _Listeners:
+def _open_listeners(interface: str, options: Options, inherited: dict[str, int]) -> _Listeners:
+    if "uapi" in inherited:
+        kept = {
+            name: socket.socket(fileno=inherited[name]) for name in _Listeners._fields if name in inherited
+        }
+        return _Listeners(kept["uapi"], kept.get("control"), kept.get("metrics"))
     metrics = None if options.metrics is None else metrics_server.open_listener(options.metrics)
     if options.uapi_fd is None:
         uapi = uapi_server.open_listener(interface)

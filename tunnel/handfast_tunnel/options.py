@@ -5,8 +5,10 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final, Literal
 
+from .adapters.keeper import RestartLimit
 from .adapters.text import parse_endpoint, parse_number
 from .core.configuration import Settings
 from .core.endpoint import Endpoint
@@ -17,14 +19,18 @@ usage: handfast-tunnel [options] INTERFACE      run a WireGuard interface
        handfast-tunnel drain [INTERFACE] [--off]
        handfast-tunnel handshake [INTERFACE] [PEER...]
        handfast-tunnel status [INTERFACE] [--json]
+       handfast-tunnel state show [INTERFACE] [--json]
 
-The first goes to the background. The others ask a running one; INTERFACE may
-be left out where there is one.
+The first goes to the background. The others ask a running one, or show what
+outlives it; INTERFACE may be left out where there is one.
 
 options:
   -f, --foreground            stay in the foreground
   --metrics ADDRESS:PORT      serve /metrics for Prometheus, and /healthz
   --metrics-per-peer          with series for each of the first 500 peers
+  --state DIRECTORY           where sessions outlive the process, or none
+  --state-on-disk             even if DIRECTORY is not in memory
+  --restart-limit N/SECONDS   give up when more workers die, 5/60
   --timers recovery|strict    strict: no timers but those of the paper
   --version, -h, --help
 
@@ -32,11 +38,14 @@ environment:
   LOG_LEVEL                   verbose, debug, error or silent
   WG_PROCESS_FOREGROUND=1     stay in the foreground
   WG_TUN_FD, WG_UAPI_FD       an open TUN device, a configuration socket
+  HANDFAST_STATE_DIR          as --state; /run/handfast if neither is given
   HANDFAST_TIMERS             as --timers
   HANDFAST_ANNOUNCE           always, or never: greet known endpoints at start
   HANDFAST_DISABLE            kernel features to avoid, as udp_gso,udp_gro
   HANDFAST_RUN_DIR            where control sockets are, /run/handfast
 """
+
+DEFAULT_STATE_DIRECTORY: Final = "/run/handfast"
 
 LOG_LEVELS: Final = {
     "verbose": logging.DEBUG,
@@ -59,6 +68,12 @@ class Options:
     log_level: int
     keep_output: bool
     """In the background too, what is logged goes to the standard error stream: LOG_LEVEL asked for it."""
+    state: Path | None
+    """Where sessions outlive the process; None for nowhere."""
+    state_required: bool
+    """It was asked for: without it there is no start."""
+    state_on_disk: bool
+    restart_limit: RestartLimit
     tun_fd: int | None
     uapi_fd: int | None
 
@@ -71,9 +86,9 @@ def parse(arguments: Sequence[str], environment: Mapping[str, str]) -> Options:
     rest = iter(arguments)
     for argument in rest:
         name, equals, value = argument.partition("=")
-        if name in {"--metrics", "--timers"}:
+        if name in {"--metrics", "--restart-limit", "--state", "--timers"}:
             values[name] = value if equals else _value(name, next(rest, None))
-        elif argument in {"-f", "--foreground", "--metrics-per-peer"}:
+        elif argument in {"-f", "--foreground", "--metrics-per-peer", "--state-on-disk"}:
             flags.add(argument)
         elif argument.startswith("-"):
             raise StartError(f"unknown option {argument!r}: see handfast-tunnel --help")
@@ -82,6 +97,7 @@ def parse(arguments: Sequence[str], environment: Mapping[str, str]) -> Options:
     if len(interfaces) != 1:
         raise StartError(f"one INTERFACE is needed, not {len(interfaces)}: see handfast-tunnel --help")
     level = environment.get("LOG_LEVEL", "")
+    state = values.get("--state") or environment.get("HANDFAST_STATE_DIR")
     return Options(
         interface=interfaces[0],
         foreground=bool(flags & {"-f", "--foreground"}) or environment.get("WG_PROCESS_FOREGROUND") == "1",
@@ -90,6 +106,10 @@ def parse(arguments: Sequence[str], environment: Mapping[str, str]) -> Options:
         settings=Settings(
             timers=_timers(values.get("--timers"), environment), announce=_announce(environment)
         ),
+        state=None if state == "none" else Path(state or DEFAULT_STATE_DIRECTORY),
+        state_on_disk="--state-on-disk" in flags,
+        state_required=bool(state),
+        restart_limit=_restart_limit(values.get("--restart-limit")),
         log_level=LOG_LEVELS.get(level, logging.WARNING),
         keep_output=level not in {"", "silent"},
         tun_fd=_descriptor(environment, "WG_TUN_FD"),
@@ -117,6 +137,16 @@ def _announce(environment: Mapping[str, str]) -> bool:
     if text not in {"always", "never"}:
         raise StartError(f"HANDFAST_ANNOUNCE={text}: choose always or never")
     return text == "always"
+
+
+def _restart_limit(text: str | None) -> RestartLimit:
+    if text is None:
+        return RestartLimit()
+    deaths, _, seconds = text.partition("/")
+    try:
+        return RestartLimit(parse_number(deaths, 10**6), parse_number(seconds, 10**6))
+    except ValueError:
+        raise StartError(f"--restart-limit={text}: give N/SECONDS, such as 5/60") from None
 
 
 def _metrics_address(text: str | None) -> Endpoint | None:

@@ -68,7 +68,7 @@ def test_down_zeroes_keys_and_keeps_endpoints(network: Network, pair: tuple[Host
     peer = server.peer(client)
     assert peer.keypairs == []
     assert peer.slots == {}
-    assert all(keypair._keys is None for keypair in keypairs)
+    assert all(keypair._facts is None for keypair in keypairs)
     assert server.device._interface.indices == {}
     assert peer.endpoint is not None
     assert server.device.next_deadline(network.now) == inf
@@ -229,7 +229,7 @@ def test_removed_peer_leaves_nothing_behind(network: Network, pair: tuple[Host, 
     keypairs = peer.keypairs
     server.configure(InterfaceChange(peers=(PeerChange(client.key.public, remove=True),)))
     assert server.device._interface.indices == {}
-    assert all(keypair._keys is None for keypair in keypairs)
+    assert all(keypair._facts is None for keypair in keypairs)
     assert peer.marks.inbound_stamp == b""
     assert peer.timers.owner is None
     server.send(client, b"nowhere")

@@ -153,7 +153,7 @@ def test_outage_of_a_peer_that_was_sending_is_measured(network: Network, pair: t
 def test_outage_of_a_silent_peer_is_not(network: Network, pair: tuple[Host, Host]) -> None:
     server, client = pair
     network.run(3)
-    server.peer(client).last_received = network.now - 2.5
+    server.peer(client).marks.last_received = network.now - 2.5
     freeze(server)
     network.run(3)
     thaw(server)

@@ -436,16 +436,17 @@ def test_newest_is_the_highest_stamped_initiation_not_the_latest_answer(
 
 
 @pytest.mark.usefixtures("initiations")
-def test_peer_that_uses_a_session_we_answered_cancels_our_initiations(
+def test_peer_that_uses_a_session_we_answered_cancels_our_initiations_and_gets_one_that_voids_them(
     network: Network, pair: tuple[Host, Host]
 ) -> None:
     server, client = pair
     client.send(server, b"mine")
     network.run(0.1)
     assert server.inbox == [b"mine"]
-    assert server.peer(client).slots == {}
-    network.run(12)
-    assert not network.sent(server, TYPE_INITIATION)
+    assert len(server.peer(client).slots) == 1, "the one that voids those before it"
+    network.run(4)
+    (voiding,) = network.sent(server, TYPE_INITIATION)
+    assert voiding.destination == client.endpoint
 
 
 @pytest.mark.parametrize("position", [12, 44, 59])

@@ -184,7 +184,7 @@ class HostileNetwork(RuleBasedStateMachine):
             assert host.device._interface.indices.keys() == sessions | peer.slots.keys()
             assert len(peer.keypairs) == len(sessions)
             assert len(peer.slots) <= HANDSHAKE_SLOTS
-            assert all(keypair._keys is not None for keypair in peer.keypairs)
+            assert all(keypair._facts is not None for keypair in peer.keypairs)
 
     def teardown(self) -> None:
         if not hasattr(self, "hosts"):

@@ -7,23 +7,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from handfast_tunnel.continuity.storage import PlainKeypairNumbers, PlainMemory
-from handfast_tunnel.core.constants import REJECT_AFTER_MESSAGES
-from handfast_tunnel.core.noise import TransportKeys
+from handfast_tunnel.continuity.storage import KeypairFacts, PlainKeypairNumbers, PlainMemory
+from handfast_tunnel.core.constants import REJECT_AFTER_MESSAGES, REKEY_AFTER_TIME
 from handfast_tunnel.core.peer import Peer
 from handfast_tunnel.core.session import Keypair
 from handfast_tunnel.core.timers import Schedule
 
 from .network import START
 
-KEYS = TransportKeys(b"s" * 32, b"r" * 32)
-
 
 def keypair(numbers: Any = None, *, initiator: bool = True) -> Keypair:
-    peer = Peer(b"p" * 32, PlainMemory().peer_marks(b"p" * 32), Schedule(), Random(0))
-    return Keypair(
-        peer, KEYS, 1, 2, initiator=initiator, born=START, numbers=numbers or PlainKeypairNumbers()
-    )
+    peer = Peer(b"p" * 32, PlainMemory(), Schedule(), Random(0))
+    facts = KeypairFacts(b"s" * 32, b"r" * 32, 1, 2, initiator, START, REKEY_AFTER_TIME)
+    return Keypair(peer, facts, numbers or PlainKeypairNumbers())
 
 
 def test_dies_at_180_s() -> None:
@@ -96,7 +92,7 @@ def test_erased_session_has_no_keys_left() -> None:
     session.reserve(1)
     held = [session.sealer, session.opener, session.window]
     session.erase()
-    assert not any(each in held or each == KEYS for each in map(session.__getattribute__, session.__slots__))
+    assert not any(each in held for each in map(session.__getattribute__, session.__slots__))
     assert session.numbers.ceiling == 0
     with pytest.raises(AssertionError, match="dead keypair"):
         _ = session.sealer

@@ -440,7 +440,7 @@ def test_keys_are_zeroed_540_s_after_the_last_ones_were_made(
     for host, other in ((initiator, responder), (responder, initiator)):
         assert host.peer(other).keypairs == []
         assert host.device._interface.indices == {}
-    assert all(keypair._keys is None for keypair in keypairs)
+    assert all(keypair._facts is None for keypair in keypairs)
 
 
 def test_new_keys_begin_the_540_s_anew(network: Network, session: tuple[Host, Host]) -> None:

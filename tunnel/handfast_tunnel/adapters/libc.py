@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import ctypes
 import os
+import signal
 from pathlib import Path
 from typing import Final
 
+PR_SET_PDEATHSIG: Final = 1
 PR_SET_DUMPABLE: Final = 4
 IN_ATTRIB: Final = 0x4
 IN_DELETE_SELF: Final = 0x400
@@ -18,6 +20,11 @@ _libc = ctypes.CDLL(None, use_errno=True)
 def forbid_dumps() -> None:
     """No core dumps and no ptrace by others of the same user (prctl(2), PR_SET_DUMPABLE)."""
     _check(_libc.prctl(PR_SET_DUMPABLE, ctypes.c_ulong(0), 0, 0, 0))
+
+
+def die_with_parent() -> None:
+    """SIGKILL when the parent ends (prctl(2), PR_SET_PDEATHSIG)."""
+    _check(_libc.prctl(PR_SET_PDEATHSIG, ctypes.c_ulong(signal.SIGKILL), 0, 0, 0))
 
 
 def watch_file(path: Path) -> int:

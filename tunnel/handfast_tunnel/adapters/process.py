@@ -6,6 +6,7 @@ import gc
 import logging
 import os
 import resource
+import select
 import signal
 import sys
 from typing import TYPE_CHECKING, Final
@@ -58,34 +59,33 @@ def end_on_signals(tunnel: Tunnel) -> None:
 class Background:
     """The child of a fork. Its parent waits for its result, and ends with it."""
 
-    def __init__(self, pipe: int) -> None:
+    def __init__(self, pipe: int, *, keep_output: bool) -> None:
         self._pipe = pipe
+        self._keep_output = keep_output
 
-    def ready(self, *, keep_output: bool) -> None:
-        """Lets the parent end; from here on there is no terminal."""
+    def detach(self) -> None:
+        """From here on there is no terminal, and no parent that waits."""
+        os.close(self._pipe)
         null = os.open(os.devnull, os.O_RDWR)
-        for fd in (0,) if keep_output else (0, 1, 2):
+        for fd in (0,) if self._keep_output else (0, 1, 2):
             os.dup2(null, fd)
         os.close(null)
         os.chdir("/")
-        self.report(READY)
 
     def report(self, result: bytes) -> None:
         """READY, or why this process cannot start, for the parent to print."""
         os.write(self._pipe, result)
-        os.close(self._pipe)
 
 
-def go_to_background() -> Background:
+def go_to_background(*, keep_output: bool) -> Background:
     """Returns in the child only. The parent ends with status 0, or raises the child's StartError."""
     reading, writing = os.pipe()
     if os.fork() == 0:
         os.close(reading)
         os.setsid()
-        return Background(writing)
+        return Background(writing, keep_output=keep_output)
     os.close(writing)
-    with os.fdopen(reading, "rb") as pipe:
-        result = pipe.read()
+    result = os.read(reading, select.PIPE_BUF)
     if result == READY:
         sys.exit(0)
     raise StartError(result.decode() or "the background process died at its start: see why with --foreground")

@@ -5,17 +5,20 @@ from __future__ import annotations
 import errno
 import gc
 import logging
+import math
 import time
 from collections.abc import Iterator, Sequence
 from typing import Final
 
 from ..core.configuration import InterfaceChange, Settings
+from ..core.constants import REJECT_AFTER_TIME
 from ..core.device import Device
-from ..core.noise import static_key
 from ..errors import ConfigurationError
 from .event_loop import EventLoop
 from .link import LinkState, LinkWatcher
+from .outliving import Outliving
 from .tun import LinkDeletedError, Tun
+from .uapi import SetParser
 from .udp import UdpSockets
 
 logger = logging.getLogger(__name__)
@@ -25,16 +28,21 @@ _HANDSHAKE_SLICE: Final = 0.0005
 _HANDSHAKE_SHARE: Final = 0.25
 """While data waits, handshakes get so much of a turn, and at least one (RECOVERY, section 4)."""
 _HANDSHAKE_IDLE_SLICE: Final = 0.005
+_BEAT: Final = 1.0
+"""Seconds between signs of life for the keeper's watchdog."""
 _COST_WEIGHT: Final = 1 / 16
 
 
 class Tunnel:
     """The interface `name`. Its methods are called from the event loop's thread only."""
 
-    def __init__(self, tun: Tun, loop: EventLoop, settings: Settings) -> None:
+    def __init__(
+        self, tun: Tun, loop: EventLoop, settings: Settings, outliving: Outliving | None = None
+    ) -> None:
         self.name = tun.name
         self.loop = loop
-        self.device = Device(settings)
+        self.device = Device(settings, outliving.state.memory if outliving else None)
+        self._outliving = outliving
         self._tun = tun
         self._udp: UdpSockets | None = None
         self._link = LinkWatcher(tun.name)
@@ -42,6 +50,8 @@ class Tunnel:
         self._turn_began = loop.now
         self._handshake_cost = 0.0004
         self._udp_dropped_before = 0
+        self._next_beat = 0.0 if outliving else math.inf
+        self._sweep_at = loop.now + REJECT_AFTER_TIME if outliving else math.inf
         loop.watch(self._link.fileno(), self._on_link)
 
     @property
@@ -52,13 +62,43 @@ class Tunnel:
     def run(self) -> int:
         """Serves until the loop is stopped; returns its status."""
         logger.debug("%s", self._tun.features)
+        self._take_over()
         self._link_changed(self._link.current())
-        _warm_up()
         gc.freeze()
+        if self._outliving is not None:
+            self._outliving.ready()
         try:
             return self.loop.run(self._end_turn)
         finally:
             self._close()
+
+    def _take_over(self) -> None:
+        """Goes on where a former worker of the same keeper stopped, before any packet is read."""
+        if self._outliving is None or not self._outliving.is_successor:
+            return
+        if self._outliving.drained:
+            self.device.freeze(self.loop.now)
+        self.device.set_wall_offset(time.time() - self.loop.now)
+        parser = SetParser()
+        parser.feed(self._outliving.load_configuration() + b"\n")
+        transaction = self.device.transaction()
+        change = parser.result()
+        transaction.stage_interface(change)
+        for peer in change.peers:
+            transaction.stage(peer)
+        self.device.commit(transaction, self.loop.now)
+
+    def _beat(self) -> None:
+        """Tells the keeper that the loop turns."""
+        if self._outliving is not None and self._turn_began >= self._next_beat:
+            self._outliving.beat()
+            self._next_beat = self._turn_began + _BEAT
+
+    def _sweep(self) -> None:
+        """Zeroes, once, what a former process left for peers that were never configured again."""
+        if self._outliving is not None and self._turn_began >= self._sweep_at:
+            self._sweep_at = math.inf
+            self.loop.spawn(self._outliving.sweep())
 
     def _close(self) -> None:
         if not self.device.frozen:
@@ -66,6 +106,8 @@ class Tunnel:
         self._close_sockets()
         self._link.close()
         self._tun.close()
+        if self._outliving is not None:
+            self._outliving.end()
 
     # --- a turn -----------------------------------------------------------------------------------
 
@@ -116,9 +158,11 @@ class Tunnel:
             logger.debug("%s: peer %s: %s", self.name, event.public_key.hex()[:8], event.what)
         self._busy = False
         self._turn_began = self.loop.now
+        self._beat()
+        self._sweep()
         if self.device.handshake_backlog:
             return self._turn_began
-        return self.device.next_deadline(self._turn_began)
+        return min(self.device.next_deadline(self._turn_began), self._next_beat)
 
     def _count_drops(self) -> None:
         """What the kernel did not take, beside what the core dropped."""
@@ -140,6 +184,7 @@ class Tunnel:
         began = now
         while self.device.handshake_backlog:
             self.device.process_handshake(now)
+            self._transmit()
             finished = self.loop.now
             self._handshake_cost += (finished - now - self._handshake_cost) * _COST_WEIGHT
             now = finished
@@ -167,7 +212,8 @@ class Tunnel:
     def _up(self) -> None:
         port = self.device.listen_port
         try:
-            self._open_sockets(_bound_sockets(port, self.device.fwmark))
+            inherited = self._outliving.adopt_sockets() if self._outliving else None
+            self._open_sockets(inherited or _bound_sockets(port, self.device.fwmark))
         except OSError as error:
             remedy = f"choose another with `wg set {self.name} listen-port`"
             logger.error("%s: cannot open UDP port %d: %s; %s", self.name, port, error.strerror, remedy)  # noqa: TRY400
@@ -193,6 +239,8 @@ class Tunnel:
     def _open_sockets(self, udp: UdpSockets) -> None:
         self._udp = udp
         self.device.listen_port = udp.port
+        if self._outliving is not None:
+            self._outliving.hold_sockets(udp)
         if not self.device.frozen:
             self._watch_sockets()
 
@@ -211,11 +259,15 @@ class Tunnel:
             self._udp_dropped_before += self._udp.dropped_datagrams
             self._udp.close()
             self._udp = None
+            if self._outliving is not None:
+                self._outliving.release_sockets()
 
     # --- what people ask for ----------------------------------------------------------------------
 
     def apply(self, change: InterfaceChange) -> Iterator[None]:
         """A job that applies a whole change in one swap, or raises ConfigurationError and changes nothing."""
+        if change.drain is False:
+            self._check_thaw()
         transaction = self.device.transaction()
         transaction.stage_interface(change)
         for count, peer in enumerate(change.peers, 1):
@@ -227,6 +279,8 @@ class Tunnel:
         if sockets is not None:
             self._close_sockets()
             self._open_sockets(sockets)
+        if self._outliving is not None:
+            yield from self._outliving.save_configuration(self.device)
         if change.drain is not None:
             self.drain(change.drain)
         gc.freeze()
@@ -254,8 +308,12 @@ class Tunnel:
 
     def drain(self, on: bool) -> None:
         """Freezes the interface, packets waiting in the kernel's queues, or lets it go on."""
+        if not on:
+            self._check_thaw()
         if on == self.device.frozen:
             return
+        if self._outliving is not None:
+            self._outliving.note_drained(on)
         if on:
             if self.device.is_up:
                 self._unwatch_sockets()
@@ -269,6 +327,12 @@ class Tunnel:
             self.loop.watch(self._tun.fileno(), self._on_tun)
         logger.debug("%s: thawed", self.name)
 
+    def _check_thaw(self) -> None:
+        if self.device.committed:
+            raise ConfigurationError(
+                f"{self.name}: another took over for good: this one stays frozen", errno.EPERM
+            )
+
     def handshake(self, public_keys: Sequence[bytes] | None) -> int:
         """Forces handshakes with the named peers, or all; how many were started."""
         return self.device.initiate(public_keys, self.loop.now)
@@ -278,8 +342,3 @@ def _bound_sockets(port: int, fwmark: int) -> UdpSockets:
     sockets = UdpSockets()
     sockets.bind(port, fwmark)
     return sockets
-
-
-def _warm_up() -> None:
-    """The first X25519 of a process costs 7 ms; here nobody waits for it."""
-    static_key(bytes(32))

@@ -71,9 +71,16 @@ class UdpSockets:
             return
         sockets = _open_on_one_port(port, fwmark, self._disabled)
         self.close()
+        self._take(sockets)
+
+    def _take(self, sockets: list[_Socket]) -> None:
         self._sockets = {each.fileno(): each for each in sockets}
         self._senders = {each.is_ipv6: each for each in sockets}
         self.port = sockets[0].port
+
+    def adopt(self, descriptors: Collection[int]) -> None:
+        """Go on with sockets that another process bound."""
+        self._take([_Socket(socket.socket(fileno=fd), self._disabled) for fd in descriptors])
 
     def close(self) -> None:
         for each in self._sockets.values():
@@ -140,32 +147,27 @@ class _LocalAddressRefusedError(Exception):
 class _Socket:
     """One family's socket."""
 
-    def __init__(
-        self, family: socket.AddressFamily, port: int, fwmark: int, disabled: Collection[str]
-    ) -> None:
-        self.is_ipv6 = is_ipv6 = family == socket.AF_INET6
+    def __init__(self, opened: socket.socket, disabled: Collection[str]) -> None:
+        self._socket = opened
+        self.is_ipv6 = is_ipv6 = opened.family == socket.AF_INET6
         self._level = socket.IPPROTO_IPV6 if is_ipv6 else socket.IPPROTO_IP
         self._traffic_class_kind = socket.IPV6_TCLASS if is_ipv6 else socket.IP_TOS
         self._packet_info_kind = socket.IPV6_PKTINFO if is_ipv6 else IP_PKTINFO
         self.patience = SEND_PATIENCE
-        self._socket = socket.socket(family, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
-        try:
-            self._set_options(disabled)
-            self.set_mark(fwmark)
-            self._socket.bind(("::" if self.is_ipv6 else "", port))
-        except OSError:
-            self._socket.close()
-            raise
-        self.port: int = self._socket.getsockname()[1]
-        self.fileno = self._socket.fileno
-        self.close = self._socket.close
+        self.fileno = opened.fileno
+        self.close = opened.close
         self._last_source: tuple[tuple[Any, ...], bytes] | None = None
         self._last_endpoint = Endpoint("", 0)
+        self._set_options(disabled)
+
+    @property
+    def port(self) -> int:
+        port: int = self._socket.getsockname()[1]
+        return port
 
     def _set_options(self, disabled: Collection[str]) -> None:
         option = self._socket.setsockopt
         if self.is_ipv6:
-            option(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
             option(socket.IPPROTO_IPV6, IPV6_MTU_DISCOVER, IPV6_PMTUDISC_DONT)
             option(socket.IPPROTO_IPV6, socket.IPV6_RECVTCLASS, 1)
         else:
@@ -304,11 +306,25 @@ def _open_on_one_port(port: int, fwmark: int, disabled: Collection[str]) -> list
             attempts_left -= 1
 
 
+def _open(family: socket.AddressFamily, port: int, fwmark: int, disabled: Collection[str]) -> _Socket:
+    opened = socket.socket(family, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
+    try:
+        if family == socket.AF_INET6:
+            opened.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        each = _Socket(opened, disabled)
+        each.set_mark(fwmark)
+        opened.bind(("::" if each.is_ipv6 else "", port))
+    except OSError:
+        opened.close()
+        raise
+    return each
+
+
 def _open_both_families(port: int, fwmark: int, disabled: Collection[str]) -> list[_Socket]:
     sockets: list[_Socket] = []
     for family in (socket.AF_INET, socket.AF_INET6):
         try:
-            sockets.append(_Socket(family, port, fwmark, disabled))
+            sockets.append(_open(family, port, fwmark, disabled))
         except OSError as error:
             if error.errno == errno.EAFNOSUPPORT and (sockets or family == socket.AF_INET):
                 continue

@@ -24,9 +24,11 @@ from .handshake import Handshakes, Initiate
 from .interface import Event, Interface, Transmission
 from .messages import TRANSPORT_MIN_LENGTH, TYPE_TRANSPORT
 from .peer import Peer
+from .resume import resume, unanswered
 from .session import Keypair
 from .startup_handshake import StartupHandshakes
 from .statistics import Statistics
+from .strays import Strays
 from .timers import Expiry
 from .transaction import Transaction
 from .transport import Transport
@@ -49,6 +51,7 @@ class Device:
         self._handshakes = Handshakes(interface)
         self._startup = StartupHandshakes(interface, self._handshakes)
         self._transport = Transport(interface, self._handshakes, self._startup)
+        self._strays = Strays(interface, self._handshakes, self._startup)
         self._drain = Drain(interface)
         self.is_up = False
 
@@ -87,6 +90,11 @@ class Device:
     def frozen(self) -> bool:
         return self._drain.frozen
 
+    @property
+    def committed(self) -> bool:
+        """Whether another took over for good; then it stays frozen."""
+        return self._drain.committed
+
     def set_mtu(self, mtu: int) -> None:
         self._interface.mtu = mtu
 
@@ -120,7 +128,7 @@ class Device:
             if isinstance(keypair, Keypair):
                 packets += self._transport.receive(keypair, run, source, now, traffic_class)
             else:
-                self.statistics.strays["unknown_index"] += len(run)
+                self._strays.receive(int.from_bytes(head[4:], "little"), run, source, now)
         return packets
 
     def send(self, packets: Sequence[bytes], now: float) -> None:
@@ -228,9 +236,20 @@ class Device:
 
     def commit(self, transaction: Transaction, now: float) -> None:
         """Swaps a staged change in and greets the peers that it made reachable."""
-        greet = transaction.commit(now)
+        greet = [peer for peer in transaction.commit(now) if not self._resume(peer, now)]
         if self.is_up:
             self._startup.begin(greet, now, announce=self.settings.announce)
+
+    def _resume(self, peer: Peer, now: float) -> bool:
+        if peer.keypairs or not resume(self._interface, peer, now):
+            return False
+        self._reassure(peer, now)
+        return True
+
+    def _reassure(self, peer: Peer, now: float) -> None:
+        """The interruption swallowed our answer: a packet at once spares the peer a handshake."""
+        if self.is_up and not self._drain.frozen and unanswered(peer):
+            self._transport.keepalive(peer, now)
 
     def configure(self, change: InterfaceChange, now: float) -> None:
         """A whole change at once; for few peers."""
@@ -247,7 +266,9 @@ class Device:
         self.is_up = True
         for peer in self.peers.values():
             peer.timers.set_persistent_interval(peer.persistent_keepalive, now)
-        self._startup.begin(self.peers.values(), now, announce=self.settings.announce)
+            self._reassure(peer, now)
+        greet = [peer for peer in self.peers.values() if peer.current is None]
+        self._startup.begin(greet, now, announce=self.settings.announce)
 
     def down(self, now: float) -> None:
         """The link is down: keys are zeroed, endpoints stay."""
@@ -258,14 +279,20 @@ class Device:
         self._startup.stop()
         self._handshakes.forget_backlog()
         self._interface.outbox.clear()
+        self._interface.forget_lost(now)
         for peer in self.peers.values():
-            self._interface.forget_sessions(peer)
+            self._interface.lose(peer, now)
             peer.timers.stop()
             peer.last_initiation_sent = float("-inf")
 
     def freeze(self, now: float) -> None:
         """Drain: from here on nothing is sealed, opened or answered."""
         self._drain.freeze(now)
+
+    def commit_handover(self, term: int, now: float) -> None:
+        """Another took over at `term`: freezes for good, whatever becomes of this process."""
+        self.freeze(now)
+        self._interface.memory.committed_term = term
 
     def thaw(self) -> None:
         self._drain.thaw()

@@ -17,7 +17,7 @@ RECENTLY: Final = 2.0
 def note_interruption(interface: Interface, now: float) -> None:
     """Remembers when the peers that were sending were last heard, to measure their outage."""
     for peer in interface.peers.values():
-        if peer.interrupted_at is None and now - peer.last_received <= RECENTLY:
+        if peer.interrupted_at is None and 0.0 < peer.last_received >= now - RECENTLY:
             peer.interrupted_at = peer.last_received
 
 
@@ -26,7 +26,12 @@ class Drain:
 
     def __init__(self, interface: Interface) -> None:
         self._interface = interface
-        self.frozen = False
+        self.frozen = self.committed
+
+    @property
+    def committed(self) -> bool:
+        """Whether another took over for good: nothing is sealed, opened or answered here ever again."""
+        return self._interface.memory.committed_term > 0
 
     def freeze(self, now: float) -> None:
         if not self.frozen:
@@ -35,4 +40,4 @@ class Drain:
             note_interruption(self._interface, now)
 
     def thaw(self) -> None:
-        self.frozen = False
+        self.frozen = self.committed

@@ -12,6 +12,7 @@ from enum import Enum
 
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
+from ..continuity.storage import KeypairFacts, Position
 from .constants import (
     COOKIE_LIFETIME,
     HANDSHAKE_BACKLOG_LIMIT,
@@ -19,6 +20,7 @@ from .constants import (
     HANDSHAKE_QUEUE,
     INITIATION_MIN_INTERVAL,
     RECOVERY_REKEY_AGE,
+    REKEY_AFTER_TIME,
     REKEY_TIMEOUT,
     UNDER_LOAD_AFTER_TIME,
 )
@@ -62,6 +64,8 @@ class Initiate(Enum):
     """The paper's own retry."""
     RECOVERY = "recovery"
     """A step of the recovery cadence, a forced handshake, or a retry with a cookie."""
+    STRAY = "stray"
+    """The one answer to a stray packet from an address that is not known to be the peer's."""
 
 
 class Handshakes:
@@ -70,6 +74,8 @@ class Handshakes:
     def __init__(self, interface: Interface) -> None:
         self._interface = interface
         self._queue: deque[tuple[bytes, Endpoint]] = deque()
+        self._responses: deque[tuple[bytes, Endpoint]] = deque()
+        """Those we asked for: they go first, and are no load that others put on us."""
         self._under_load_until = float("-inf")
         self._global_budget = TokenBucket(rate=2000, burst=200)
         self._source_budgets: TokenBuckets[tuple[str, int, int]] = TokenBuckets(20, 5, limit=65536)
@@ -78,8 +84,8 @@ class Handshakes:
 
     # --- what we send -----------------------------------------------------------------------------
 
-    def initiate(self, peer: Peer, now: float, reason: Initiate) -> bool:
-        """Sends an initiation if there is a way to; False if none was sent."""
+    def initiate(self, peer: Peer, now: float, reason: Initiate, endpoint: Endpoint | None = None) -> bool:
+        """Sends an initiation, to the peer's endpoint if no other is named; False if none was sent."""
         interface = self._interface
         if reason is Initiate.NEEDED:
             peer.handshake_attempts = 0
@@ -87,7 +93,7 @@ class Handshakes:
                 return False
             if peer.in_cadence:
                 return False
-        if interface.key is None or peer.endpoint is None:
+        if interface.key is None or (endpoint is None and peer.endpoint is None):
             return False
         try:
             datagram = self._open_slot(peer, now)
@@ -95,11 +101,12 @@ class Handshakes:
             interface.drop("low_order_key")
             return False
         peer.last_initiation_sent = now
+        peer.unanswered_initiation = True
         interface.statistics.handshakes["initiator", "sent"] += 1
         peer.timers.any_authenticated_packet_sent(now)
-        if not peer.in_cadence:
+        if not peer.in_cadence and reason is not Initiate.STRAY:
             peer.timers.handshake_initiated(now)
-        interface.transmit(peer, [datagram], HANDSHAKE_DSCP)
+        interface.transmit(peer, [datagram], HANDSHAKE_DSCP, endpoint)
         return True
 
     def _open_slot(self, peer: Peer, now: float) -> bytes:
@@ -149,10 +156,18 @@ class Handshakes:
             interface.drop("malformed")
         elif interface.checker is None or not interface.checker.valid_mac1(datagram):
             interface.drop("mac1")
-        elif kind == TYPE_RESPONSE and self._slot_of(datagram) is None:
-            interface.drop("unexpected_response")
+        elif kind == TYPE_RESPONSE:
+            self._queue_response(datagram, source)
         elif self._may_queue(datagram, source, now):
             self._queue.append((datagram, source))
+
+    def _queue_response(self, datagram: bytes, source: Endpoint) -> None:
+        if self._slot_of(datagram) is None:
+            self._interface.drop("unexpected_response")
+        elif len(self._responses) >= HANDSHAKE_QUEUE:
+            self._interface.drop("handshake_queue")
+        else:
+            self._responses.append((datagram, source))
 
     def _slot_of(self, datagram: bytes) -> HandshakeSlot | None:
         slot = self._interface.indices.get(receiver_index(datagram))
@@ -202,14 +217,15 @@ class Handshakes:
 
     def forget_backlog(self) -> None:
         self._queue.clear()
+        self._responses.clear()
 
     @property
     def backlog(self) -> bool:
-        return bool(self._queue)
+        return bool(self._responses or self._queue)
 
     def process(self, now: float) -> Keypair | None:
         """Works off one queued message. Returns the keypair that a response completed, if one did."""
-        datagram, source = self._queue.popleft()
+        datagram, source = (self._responses or self._queue).popleft()
         initiation = message_type(datagram) == TYPE_INITIATION
         role = "responder" if initiation else "initiator"
         try:
@@ -258,7 +274,7 @@ class Handshakes:
         keypair = self._derive(peer, keys, index, receiver, initiator=False, now=now)
         interface.discard_keypair(peer.next)
         interface.discard_keypair(peer.previous)
-        peer.next, peer.previous = keypair, None
+        peer.next, peer.previous = keypair.place(Position.NEXT), None
         # Having answered counts as having asked: the peer's handshake is under way.
         peer.last_initiation_sent = now
         peer.timers.any_authenticated_packet_sent(now)
@@ -282,9 +298,8 @@ class Handshakes:
             interface.discard_slot(older)
             if older is slot:
                 break
+        peer.unanswered_initiation = bool(peer.slots)
         keypair = self._derive(peer, keys, slot.index, message.sender, initiator=True, now=now)
-        if peer.recovering:
-            keypair.rekey_age = interface.random.uniform(*RECOVERY_REKEY_AGE)
         self._adopt_as_initiator(peer, keypair)
         peer.move_to(source)
         self._heard(peer, len(datagram), now)
@@ -294,7 +309,8 @@ class Handshakes:
     def _adopt_as_initiator(self, peer: Peer, keypair: Keypair) -> None:
         """Keys that we answered with meanwhile stay `next`: if the peer uses them, they win after all."""
         self._interface.discard_keypair(peer.previous)
-        peer.previous, peer.current = peer.current, keypair
+        peer.previous = peer.current.place(Position.PREVIOUS) if peer.current else None
+        peer.current = keypair.place(Position.CURRENT)
 
     # --- both -------------------------------------------------------------------------------------
 
@@ -309,21 +325,17 @@ class Handshakes:
         now: float,
     ) -> Keypair:
         interface = self._interface
-        keypair = Keypair(
-            peer,
-            keys,
-            local_index,
-            remote_index,
-            initiator=initiator,
-            born=now,
-            numbers=interface.memory.keypair_numbers(peer.public_key),
-        )
+        rekey_age = interface.random.uniform(*RECOVERY_REKEY_AGE) if peer.recovering else REKEY_AFTER_TIME
+        facts = KeypairFacts(keys.send, keys.receive, local_index, remote_index, initiator, now, rekey_age)
+        context = interface.session_context(peer)
+        numbers = interface.memory.keypair_numbers(peer.public_key, facts, context)
+        keypair = Keypair(peer, facts, numbers)
         interface.indices[local_index] = keypair
         peer.timers.session_derived(now)
         return keypair
 
     def _heard(self, peer: Peer, size: int, now: float) -> None:
-        peer.last_received = now
+        peer.marks.last_received = now
         peer.received_bytes += size
         self._interface.statistics.received_bytes += size
         peer.timers.any_authenticated_packet_received(now)

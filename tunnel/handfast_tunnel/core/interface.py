@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from hashlib import blake2s
 from random import Random, SystemRandom
 from typing import NamedTuple
 
 from ..continuity.storage import Memory
 from .configuration import Settings
+from .constants import REJECT_AFTER_TIME
 from .cookies import CookieChecker
 from .endpoint import Endpoint
 from .noise import StaticKey, diffie_hellman
@@ -38,6 +40,19 @@ class Event:
     what: str
 
 
+class LostSession:
+    """A session whose keys are gone, but not what its receiver index stands for."""
+
+    __slots__ = ("born", "highest_received", "interval", "next_answer", "peer")
+
+    def __init__(self, peer: Peer, born: float, highest_received: int) -> None:
+        self.peer = peer
+        self.born = born
+        self.highest_received = highest_received
+        self.interval = 0.0
+        self.next_answer = 0.0
+
+
 class Interface:
     """One WireGuard interface's shared state. It does nothing by itself."""
 
@@ -53,6 +68,8 @@ class Interface:
         self.peers: dict[bytes, Peer] = {}
         self.routes: RoutingTable[Peer] = RoutingTable()
         self.indices: dict[int, Keypair | HandshakeSlot] = {}
+        self.lost: dict[int, LostSession] = {}
+        """By receiver index; for 180 s from a session's birth."""
         self.schedule = Schedule()
         self.outbox: list[Transmission] = []
         self.events: list[Event] = []
@@ -81,7 +98,7 @@ class Interface:
         """A random index that nothing of ours answers to."""
         while True:
             index = int.from_bytes(os.urandom(4), "little")
-            if index not in self.indices:
+            if index not in self.indices and index not in self.lost:
                 return index
 
     def static_static(self, peer: Peer) -> bytes:
@@ -90,6 +107,11 @@ class Interface:
             assert self.key is not None
             peer.static_static = diffie_hellman(self.key.private, peer.public_key)
         return peer.static_static
+
+    def session_context(self, peer: Peer) -> bytes:
+        """What a session's keys came from besides the peer; after a restart it must be the same."""
+        assert self.key is not None
+        return blake2s(self.key.public + peer.preshared_key, person=b"handfast").digest()
 
     def transmit(
         self, peer: Peer, datagrams: list[bytes], traffic_class: int, endpoint: Endpoint | None = None
@@ -112,6 +134,25 @@ class Interface:
         if keypair is not None:
             self.indices.pop(keypair.local_index, None)
             keypair.erase()
+
+    def lose(self, peer: Peer, now: float) -> None:
+        """Zeroes a peer's keys, but remembers what their receiver indices stand for."""
+        for keypair in peer.keypairs:
+            if keypair.expired(now):
+                self.discard_keypair(keypair)
+                continue
+            self.remember_lost(peer, keypair.local_index, keypair.born, keypair.numbers.highest_received)
+            self.indices.pop(keypair.local_index, None)
+            keypair.lose()
+        peer.current = peer.previous = peer.next = None
+        self.forget_sessions(peer)
+
+    def remember_lost(self, peer: Peer, index: int, born: float, highest_received: int) -> None:
+        self.lost[index] = LostSession(peer, born, highest_received)
+
+    def forget_lost(self, now: float) -> None:
+        """Drops those that nobody can send on any more."""
+        self.lost = {i: lost for i, lost in self.lost.items() if now - lost.born < REJECT_AFTER_TIME}
 
     def discard_slot(self, slot: HandshakeSlot) -> None:
         self.indices.pop(slot.index, None)

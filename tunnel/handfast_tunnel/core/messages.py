@@ -25,6 +25,9 @@ _RESPONSE = struct.Struct(f"<III32s{TAG_LENGTH}s")
 _COOKIE_REPLY = struct.Struct(f"<II{COOKIE_NONCE_LENGTH}s{MAC_LENGTH + TAG_LENGTH}s")
 _TRANSPORT_HEADER = struct.Struct("<IIQ")
 
+TRANSPORT_COUNTER: Final = struct.Struct("<Q")
+"""At offset 8 of a transport message."""
+
 INITIATION_LENGTH: Final = _INITIATION.size + 2 * MAC_LENGTH
 RESPONSE_LENGTH: Final = _RESPONSE.size + 2 * MAC_LENGTH
 COOKIE_REPLY_LENGTH: Final = _COOKIE_REPLY.size

@@ -6,7 +6,7 @@ from collections import deque
 from random import Random
 from typing import Literal
 
-from ..continuity.storage import PeerMarks
+from ..continuity.storage import Memory, PeerMarks
 from .configuration import Prefix
 from .constants import HANDSHAKE_SLOT_TIME, HANDSHAKE_SLOTS
 from .endpoint import Endpoint
@@ -59,6 +59,8 @@ class Peer:
     __slots__ = (
         "_cookie_key",
         "_mac1_key",
+        "_marks",
+        "_memory",
         "allowed_ips",
         "confirm_step",
         "cookie",
@@ -71,9 +73,7 @@ class Peer:
         "last_initiation_consumed",
         "last_initiation_sent",
         "last_minute_handshake",
-        "last_received",
         "last_reconfirm",
-        "marks",
         "next",
         "persistent_keepalive",
         "preshared_key",
@@ -86,15 +86,17 @@ class Peer:
         "staged",
         "static_static",
         "timers",
+        "unanswered_initiation",
     )
 
-    def __init__(self, public_key: bytes, marks: PeerMarks, schedule: Schedule, random: Random) -> None:
+    def __init__(self, public_key: bytes, memory: Memory, schedule: Schedule, random: Random) -> None:
         self.public_key = public_key
         self.preshared_key = NO_PRESHARED_KEY
         self.endpoint: Endpoint | None = None
         self.persistent_keepalive = 0
         self.allowed_ips: list[Prefix] = []
-        self.marks = marks
+        self._memory = memory
+        self._marks: PeerMarks | None = None
         self.timers = Timers(self, schedule, random)
         self.static_static: bytes | None = None
         """DH of both static keys, on first use: 60 us that most of many peers never need."""
@@ -114,6 +116,8 @@ class Peer:
         self.handshake_attempts = 0
         self.last_initiation_sent = float("-inf")
         self.last_initiation_consumed = float("-inf")
+        self.unanswered_initiation = False
+        """Whether the newest initiation sent, to whatever address, was not answered: someone may hoard it."""
         self.last_minute_handshake = False
         self.confirm_step = 0
         self.last_reconfirm = float("-inf")
@@ -122,11 +126,32 @@ class Peer:
         self.interrupted_at: float | None = None
         """When a peer that was sending was last heard, while an interruption lasts."""
 
-        self.last_received = float("-inf")
         self.last_handshake_wall = 0
         """Unix nanoseconds; 0 for never."""
         self.received_bytes = 0
         self.sent_bytes = 0
+
+    @property
+    def marks(self) -> PeerMarks:
+        """What outlives the process of this peer; on first use, because most of many peers are idle."""
+        if self._marks is None:
+            self._marks = self._memory.peer_marks(self.public_key)
+        return self._marks
+
+    @property
+    def last_received(self) -> float:
+        """When it was last heard; 0 for never."""
+        return self._marks.last_received if self._marks is not None else 0.0
+
+    def note_endpoint(self, endpoint: Endpoint) -> None:
+        """A person said where it is: that outlives the process as what was heard does."""
+        if self._marks is not None or self._memory.knows(self.public_key):
+            self.marks.endpoint = endpoint
+
+    def erase_marks(self) -> None:
+        """The peer is gone."""
+        if self._marks is not None or self._memory.knows(self.public_key):
+            self.marks.erase()
 
     @property
     def mac1_key(self) -> bytes:
@@ -145,6 +170,12 @@ class Peer:
         """How the peer came back after the last start; None while it has not."""
         recovery = self.recovery
         return recovery.method if recovery is not None and recovery.state == "recovered" else None
+
+    @property
+    def awaited(self) -> bool:
+        """Whether its next packet ends an interruption."""
+        recovery = self.recovery
+        return self.interrupted_at is not None or (recovery is not None and recovery.state == "waiting")
 
     @property
     def recovering(self) -> bool:
@@ -173,7 +204,10 @@ class Peer:
 
     def move_to(self, endpoint: Endpoint) -> None:
         """The peer was heard from there. A cookie belongs to the path it came by."""
-        former, self.endpoint = self.endpoint, endpoint
+        former = self.endpoint
+        if former == endpoint:
+            return
+        self.endpoint = self.marks.endpoint = endpoint
         if former is None or former.address != endpoint.address or b"" != former.local != endpoint.local:
             self.cookie = None
 

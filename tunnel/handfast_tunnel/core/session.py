@@ -6,9 +6,8 @@ from typing import TYPE_CHECKING
 
 from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 
-from ..continuity.storage import KeypairNumbers
-from .constants import REJECT_AFTER_MESSAGES, REJECT_AFTER_TIME, REKEY_AFTER_TIME
-from .noise import TransportKeys
+from ..continuity.storage import KeypairFacts, KeypairNumbers, Position
+from .constants import REJECT_AFTER_MESSAGES, REJECT_AFTER_TIME
 from .replay import ReplayWindow
 
 if TYPE_CHECKING:
@@ -19,13 +18,13 @@ class Keypair:
     """One session. AEAD objects and window are made on first use: most of many peers are idle."""
 
     __slots__ = (
-        "_keys",
+        "_facts",
+        "_heard",
         "_opener",
         "_sealer",
         "_window",
         "born",
         "counter",
-        "heard",
         "initiator",
         "local_index",
         "numbers",
@@ -35,49 +34,54 @@ class Keypair:
         "response_mac1",
     )
 
-    def __init__(
-        self,
-        peer: Peer,
-        keys: TransportKeys,
-        local_index: int,
-        remote_index: int,
-        *,
-        initiator: bool,
-        born: float,
-        numbers: KeypairNumbers,
-    ) -> None:
+    def __init__(self, peer: Peer, facts: KeypairFacts, numbers: KeypairNumbers) -> None:
+        """A new keypair, or one that outlived its process: `numbers` tells where it stopped."""
         self.peer = peer
-        self._keys: TransportKeys | None = keys
-        self.local_index = local_index
-        self.remote_index = remote_index
-        self.initiator = initiator
-        self.born = born
+        self._facts: KeypairFacts | None = facts
+        self.local_index = facts.local_index
+        self.remote_index = facts.remote_index
+        self.initiator = facts.initiator
+        self.born = facts.born
+        self.rekey_age = facts.rekey_age
         self.numbers = numbers
         self.counter = numbers.ceiling
-        self.heard = False
-        """Whether the peer has sent anything under these keys, and so knows that we have them."""
-        self.rekey_age = REKEY_AFTER_TIME
+        self._heard = numbers.heard
         self.response_mac1: bytes | None = None
         """Of the response that offered these keys: a loaded initiator answers it with a cookie."""
         self._sealer: ChaCha20Poly1305 | None = None
         self._opener: ChaCha20Poly1305 | None = None
         self._window: ReplayWindow | None = None
 
-    def _live_keys(self) -> TransportKeys:
-        if self._keys is None:
+    def _live_facts(self) -> KeypairFacts:
+        if self._facts is None:
             raise AssertionError("a dead keypair was used")
-        return self._keys
+        return self._facts
+
+    @property
+    def heard(self) -> bool:
+        """Whether the peer has sent anything under these keys, and so knows that we have them."""
+        return self._heard
+
+    @heard.setter
+    def heard(self, value: bool) -> None:
+        if value != self._heard:
+            self._heard = self.numbers.heard = value
+
+    def place(self, position: Position) -> Keypair:
+        """Keeps the keypair as what it is to its peer from here on."""
+        self.numbers.place(position)
+        return self
 
     @property
     def sealer(self) -> ChaCha20Poly1305:
         if self._sealer is None:
-            self._sealer = ChaCha20Poly1305(self._live_keys().send)
+            self._sealer = ChaCha20Poly1305(self._live_facts().send_key)
         return self._sealer
 
     @property
     def opener(self) -> ChaCha20Poly1305:
         if self._opener is None:
-            self._opener = ChaCha20Poly1305(self._live_keys().receive)
+            self._opener = ChaCha20Poly1305(self._live_facts().receive_key)
         return self._opener
 
     @property
@@ -104,5 +108,13 @@ class Keypair:
         self.counter = self.numbers.ceiling = REJECT_AFTER_MESSAGES
 
     def erase(self) -> None:
-        self._keys = self._sealer = self._opener = self._window = None
+        self._zero()
         self.numbers.erase()
+
+    def lose(self) -> None:
+        """The keys die; what the local index stands for is kept."""
+        self._zero()
+        self.numbers.lose()
+
+    def _zero(self) -> None:
+        self._facts = self._sealer = self._opener = self._window = None

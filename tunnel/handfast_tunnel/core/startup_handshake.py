@@ -42,12 +42,14 @@ class StartupHandshakes:
         self._later: list[tuple[float, int, Peer, Recovery]] = []
         self._sequence = 0
 
-    def begin(self, peers: Iterable[Peer], now: float, *, announce: bool) -> int:
+    def begin(
+        self, peers: Iterable[Peer], now: float, *, announce: bool, method: Method = "announced"
+    ) -> int:
         """Starts a recovery of each; those without an endpoint wait. Returns how many are greeted."""
         greeted = 0
         for peer in sorted(peers, key=lambda peer: -peer.last_received):
             if announce and peer.endpoint is not None:
-                peer.recovery = Recovery("announced", "pending")
+                peer.recovery = Recovery(method, "pending")
                 self._first.append((peer, peer.recovery))
                 greeted += 1
             else:
@@ -116,8 +118,7 @@ class StartupHandshakes:
         """A session was born. The peer is back unless a newer initiation of ours is still unanswered:
         whoever holds that one could use it to move the peer elsewhere (RECOVERY, section 6)."""
         peer, recovery = keypair.peer, keypair.peer.recovery
-        asked = keypair.initiator and recovery is not None and recovery.method == "announced"
-        method: Method = "announced" if asked else "waited"
+        method: Method = recovery.method if keypair.initiator and recovery is not None else "waited"
         self._end_outage(peer, method, now)
         if recovery is None or recovery.state == "recovered":
             return
@@ -132,8 +133,10 @@ class StartupHandshakes:
             self._interface.statistics.observe_reconnect(method, latency)
             self._interface.log(peer, f"back after {latency:.3f} s ({method})")
 
-    def resumed(self, peer: Peer, now: float) -> None:
+    def heard(self, peer: Peer, now: float) -> None:
         """The peer was heard on a session that lived through the interruption."""
+        if peer.recovery is not None and peer.recovery.method == "resumed":
+            peer.recovery.state = "recovered"
         self._end_outage(peer, "resumed", now)
 
     def _end_outage(self, peer: Peer, method: Method, now: float) -> None:

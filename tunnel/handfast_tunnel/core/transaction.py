@@ -85,8 +85,7 @@ class Transaction:
                 draft.preshared_key, draft.persistent_keepalive = NO_PRESHARED_KEY, 0
                 draft.allowed_ips = {}
         elif create:
-            marks = interface.memory.peer_marks(key)
-            draft = _Draft(Peer(key, marks, interface.schedule, interface.random), is_new=True)
+            draft = _Draft(Peer(key, interface.memory, interface.schedule, interface.random), is_new=True)
         else:
             return None
         self._drafts[key] = draft
@@ -128,7 +127,9 @@ class Transaction:
         peer.persistent_keepalive = draft.persistent_keepalive
         peer.allowed_ips = list(draft.allowed_ips)
         if draft.endpoint is not None and draft.endpoint.address != (peer.endpoint and peer.endpoint.address):
-            peer.move_to(draft.endpoint)
+            peer.endpoint, peer.cookie = draft.endpoint, None
+            if not draft.is_new:
+                peer.note_endpoint(draft.endpoint)
 
     def commit(self, now: float) -> list[Peer]:
         """Swaps the change in. Returns the peers to greet: new ones, and those that can be only now."""
@@ -165,7 +166,10 @@ class Transaction:
             interface.forget_sessions(peer)
             peer.timers.retire()
             peer.recovery = None
-            peer.marks.erase()
+            peer.erase_marks()
+        interface.lost = {i: lost for i, lost in interface.lost.items() if lost.peer.timers.owner is not None}
+        if self._replace:
+            interface.memory.forget_others(peers)
 
     def _apply(self, draft: _Draft, now: float) -> bool:
         """Whether the peer is to be greeted."""

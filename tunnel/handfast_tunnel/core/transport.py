@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Sequence
 
+from ..continuity.storage import Position
 from .batch import open_batch, seal_batch
 from .constants import (
     CONFIRM_INTERVAL,
@@ -111,6 +112,7 @@ class Transport:
             interface.transmit(peer, sealed, ecn)
             sent += count
         if sent:
+            peer.marks.last_sent = now
             peer.timers.any_authenticated_packet_sent(now)
         return sent
 
@@ -206,15 +208,15 @@ class Transport:
     def _authenticated(self, keypair: Keypair, now: float) -> None:
         """What a valid packet proves: the peer is there and holds these keys."""
         peer = keypair.peer
-        peer.last_received = now
+        peer.marks.last_received = now
         peer.timers.any_authenticated_packet_received(now)
         keypair.heard = True
         if keypair is peer.next:
             self._promote(keypair, now)
         elif keypair is peer.previous:
             self._reconfirm(peer, now)
-        if peer.interrupted_at is not None:
-            self._startup.resumed(peer, now)
+        if peer.awaited:
+            self._startup.heard(peer, now)
         current = peer.current
         if (
             current is not None
@@ -229,12 +231,16 @@ class Transport:
         """The peer uses keys we answered with: they are the session, and our own initiations are moot."""
         interface, peer = self._interface, keypair.peer
         interface.discard_keypair(peer.previous)
-        peer.previous, peer.current, peer.next = peer.current, keypair, None
+        peer.previous = peer.current.place(Position.PREVIOUS) if peer.current else None
+        peer.current, peer.next = keypair.place(Position.CURRENT), None
         peer.marks.inbound_exact = True
         interface.discard_slots(peer)
         self._handshakes.complete(keypair, now)
         self._startup.completed(keypair, now)
         self.flush(peer, now)
+        if peer.unanswered_initiation and not interface.strict:
+            # Sent to where the peer is now, it voids one that somebody may hoard (RECOVERY, section 6).
+            self._handshakes.initiate(peer, now, Initiate.RECOVERY)
 
     def _reconfirm(self, peer: Peer, now: float) -> None:
         """The peer still uses older keys: it may not know yet that we have the newer ones."""

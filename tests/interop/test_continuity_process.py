@@ -1,0 +1,131 @@
+"""The keeper in its surroundings: hanging workers, PID namespaces, clocks that were set back."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.interop.conftest import Pair, make_pair
+from tests.interop.outliving import handshakes
+from tests.lab.implementations import Implementation, implementation
+from tests.lab.namespaces import wait_until
+from tests.lab.network import Network
+from tests.lab.peer import Peer
+from tests.lab.probes import Probes
+from tests.lab.restarts import end_tree, take_down, worker_of
+from tests.lab.wire import session_completed
+
+WATCHDOG_SECONDS = 5.0
+
+
+def test_a_hanging_worker_is_replaced(usual: Pair, probes: Probes) -> None:
+    usual.start()
+    probes.answer(usual.server.node)
+    log = probes.ask(usual.client.node, usual.server.ipv4)
+    wait_until(lambda: log.settled(0), 10, "the first answers")
+    former = worker_of(usual.server)
+    os.kill(former, signal.SIGSTOP)
+    stopped = time.monotonic()
+    wait_until(lambda: log.settled(stopped), WATCHDOG_SECONDS + 5, "answers of another worker")
+    assert worker_of(usual.server) != former
+    assert log.longest_silence(stopped) < WATCHDOG_SECONDS + 1
+    assert not handshakes(usual, stopped)
+
+
+@pytest.fixture
+def contained(usual: Pair) -> Pair:
+    """The keeper is process 1 of a PID namespace, as in a container."""
+    handfast = usual.server.implementation
+    in_container = ("unshare", "--pid", "--fork", "--mount-proc", *handfast.command)
+    usual.server.implementation = Implementation(handfast.name, in_container, handfast.environment)
+    usual.start()
+    usual.client.reaches(usual.server)
+    return usual
+
+
+def child_of(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/task/{pid}/children").read_text().split()[0])
+
+
+def test_as_process_1_it_goes_on_and_ends(contained: Pair) -> None:
+    server, client = contained.server, contained.client
+    keeper = child_of(server.running.pid)
+    began = time.monotonic()
+    os.kill(child_of(keeper), signal.SIGKILL)
+    assert client.ping(server)
+    assert not handshakes(contained, began)
+    os.kill(keeper, signal.SIGTERM)
+    assert server.running.wait() == 0
+    assert not server.node.run("ls", "/run/wireguard")
+
+
+def test_as_process_1_it_reaps_orphans(contained: Pair) -> None:
+    server = contained.server
+    keeper = child_of(server.running.pid)
+    worker = child_of(keeper)
+    inside = ["nsenter", f"--target={keeper}", "--pid", "--user", "--preserve-credentials"]
+    subprocess.run([*inside, "sh", "-c", "sleep 0.3 & sleep 0.3 &"], check=True)
+    children = Path(f"/proc/{keeper}/task/{keeper}/children")
+    wait_until(lambda: len(children.read_text().split()) > 1, 2, "the orphans to arrive")
+    wait_until(lambda: children.read_text().split() == [str(worker)], 5, "the orphans to be reaped")
+
+
+class Clock:
+    """The wall clock of one peer; CLOCK_MONOTONIC stays as it is."""
+
+    def __init__(self, peer: Peer, file: Path) -> None:
+        self._file = file
+        self.set("+0")
+        library = next(Path("/usr/lib").glob("*/faketime/libfaketime.so.1"))
+        peer.environment |= {
+            "LD_PRELOAD": str(library),
+            "FAKETIME_TIMESTAMP_FILE": str(file),
+            "FAKETIME_NO_CACHE": "1",
+            "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+        }
+
+    def set(self, offset: str) -> None:
+        self._file.write_text(offset)
+
+
+def completes_a_session_after_a_restart(pair: Pair) -> None:
+    """Only marks, endpoints and indices are left: the client needs a handshake."""
+    server, client, capture = pair.server, pair.client, pair.on_client_cable
+    take_down(server)
+    end_tree(server)
+    restarted = time.monotonic()
+    server.start()
+    capture.wait_for(lambda: session_completed(capture, restarted), 5, "a session")
+    client.reaches(server, timeout=2)  # what it sends before it hears of the new keys is lost
+    assert server.ping(client)
+
+
+@pytest.mark.parametrize("offset", ["-1h", "+1h"])
+def test_the_servers_clock_is_wrong_after_a_restart(serving: Pair, tmp_path: Path, offset: str) -> None:
+    """Behind, its stamps go on from the stored mark; ahead, those of the client are still taken."""
+    server, client = serving.server, serving.client
+    clock = Clock(server, tmp_path / "clock")
+    serving.start()
+    client.reaches(server)
+    clock.set(offset)
+    completes_a_session_after_a_restart(serving)
+    clock.set("+0")
+    completes_a_session_after_a_restart(serving)
+
+
+def test_the_clients_clock_is_behind_after_a_restart(
+    network: Network, handfast: Implementation, tmp_path: Path
+) -> None:
+    """The server would refuse its initiations as old: it greets the client itself."""
+    pair = make_pair(network, handfast, implementation("boringtun"), handfast_serves=True)
+    server, client = pair.server, pair.client
+    clock = Clock(client, tmp_path / "clock")
+    pair.start()
+    client.reaches(server)
+    clock.set("-1h")
+    completes_a_session_after_a_restart(pair)

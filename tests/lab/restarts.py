@@ -1,0 +1,77 @@
+"""Ways to end the processes of a Handfast tunnel, as fate does."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final
+
+from .namespaces import LabError, wait_until
+from .peer import Peer
+
+
+def worker_of(peer: Peer) -> int:
+    """The process that serves: the keeper's child."""
+    keeper = peer.running.pid
+    workers = Path(f"/proc/{keeper}/task/{keeper}/children").read_text().split()
+    if len(workers) != 1:
+        raise LabError(f"the keeper {keeper} has {len(workers)} workers: {peer.running.output()}")
+    return int(workers[0])
+
+
+def status_of(server: Peer, client: Peer) -> dict[str, Any]:
+    """What `handfast-tunnel status --json` says of one peer."""
+    peers: list[dict[str, Any]] = json.loads(server.command("status", server.interface, "--json"))["peers"]
+    return next(peer for peer in peers if peer["public_key"] == client.keys.public)
+
+
+def kill_worker(server: Peer) -> float:
+    """kill -9 of the worker alone: its keeper forks the next one. Returns when."""
+    former = worker_of(server)
+    at = time.monotonic()
+    os.kill(former, signal.SIGKILL)
+    keeper = server.running.pid
+    children = Path(f"/proc/{keeper}/task/{keeper}/children")
+    wait_until(lambda: children.read_text().split() not in ([], [str(former)]), 5, "the next worker", 0.001)
+    return at
+
+
+def end_tree(server: Peer) -> float:
+    """kill -9 of the keeper, which its worker does not outlive. Returns when."""
+    worker = worker_of(server)
+    at = server.kill()
+    wait_until(lambda: not Path(f"/proc/{worker}").exists(), 5, "the worker to follow its keeper", 0.001)
+    return at
+
+
+def kill_tree(server: Peer) -> float:
+    """kill -9 of keeper and worker, and at once the same again, in the order of wg-quick."""
+    at = end_tree(server)
+    server.start()
+    return at
+
+
+def end_and_start(server: Peer) -> float:
+    """SIGTERM and start."""
+    at = time.monotonic()
+    assert server.stop() == 0
+    server.start()
+    return at
+
+
+def take_down(server: Peer) -> None:
+    """Link down, and wait until the tunnel has zeroed its keys."""
+    downs = server.running.output().count(": down\n")
+    server.link("down")
+    wait_until(lambda: server.running.output().count(": down\n") > downs, 5, "the tunnel to be down", 0.002)
+
+
+EVENTS: Final[dict[str, Callable[[Peer], float]]] = {
+    "worker": kill_worker,
+    "tree": kill_tree,
+    "sigterm": end_and_start,
+}

@@ -1,0 +1,180 @@
+"""A tunnel's process on the in-memory network: it dies, hangs, and comes back as the daemon does."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from ipaddress import IPv4Address
+from math import inf
+from random import Random
+
+from handfast_tunnel.continuity.storage import PlainMemory
+from handfast_tunnel.core.configuration import InterfaceChange, Settings
+from handfast_tunnel.core.device import Device
+from handfast_tunnel.core.endpoint import Endpoint
+from tests.unit.core.network import PORT, Host, Network
+from tests.unit.core.packets import ip_packet, payload_of
+
+from .words import Crash, StateDouble
+
+Lineage = tuple[int, int]
+"""Which memory a process has: its generation, and for memory of its own the process's number."""
+
+
+class Server(Host):
+    """A host whose sessions lie in `state`. It can die at each store, each packet and each datagram."""
+
+    def __init__(self, network: Network, settings: Settings, state: StateDouble) -> None:
+        self.state = state
+        self.alive = False
+        self.waiting: list[tuple[list[bytes], Endpoint, int]] = []
+        """What the kernel's queue holds while no worker reads it."""
+        self.former: tuple[Device, int, Lineage] | None = None
+        """A process that hangs and still owns the state."""
+        self.consumed: set[bytes] = set()
+        """Datagrams that a process with the state's keys has looked at: none of them is worth anything."""
+        self.lineage: Lineage = (0, 0)
+        self.on_start: Callable[[], None] = lambda: None
+        super().__init__(network, len(network.hosts) + 1, settings, PlainMemory())
+        network.hosts[self.endpoint.address] = self
+
+    # --- life -------------------------------------------------------------------------------------
+
+    def boot(self, *, up: bool = True) -> None:
+        self.start(up_first=up)
+
+    def start(self, *, same_keeper: bool = False, up_first: bool = True) -> None:
+        """A new process."""
+        self.incarnation += 1
+        self.alive = True
+        with self._mortal():
+            memory = self.state.open(self.incarnation)
+            self.lineage = (self.state.generation, 0 if memory else self.incarnation)
+            self.device = Device(self.settings, memory, Random(self.incarnation))
+            if memory is not None and not same_keeper:
+                memory.drained = False
+            if memory is not None and memory.drained:
+                self.device.freeze(self.network.now)
+            self._set_clock()
+            self._come_up_configured(up_first=up_first)
+            self.on_start()
+            self.turn()
+        self._read_what_waits(same_keeper=same_keeper)
+
+    def _come_up_configured(self, *, up_first: bool) -> None:
+        if up_first:
+            self.device.up(self.network.now)
+        peers = tuple(self.peers.values())
+        change = InterfaceChange(self.key.secret, listen_port=PORT, replace_peers=True, peers=peers)
+        self.device.configure(change, self.network.now)
+        if not up_first:
+            self.device.up(self.network.now)
+
+    def _read_what_waits(self, *, same_keeper: bool) -> None:
+        waiting, self.waiting = self.waiting, []
+        for datagrams, source, traffic_class in waiting if same_keeper else ():
+            self.deliver(datagrams, source, traffic_class)
+
+    @contextmanager
+    def _mortal(self) -> Iterator[None]:
+        try:
+            yield
+        except Crash:
+            self.die()
+
+    def die(self) -> None:
+        """SIGKILL."""
+        self.alive = False
+        self.state.release(self.incarnation)
+        self._nobody_runs()
+
+    def _nobody_runs(self) -> None:
+        self.device = Device(self.settings)
+        self.wake = inf
+
+    def end(self) -> None:
+        """SIGTERM."""
+        self.drain()
+        if self.alive:
+            self.die()
+
+    def drain(self) -> None:
+        with self._mortal():
+            self.device.freeze(self.network.now)
+            if self.lineage[1] == 0:
+                self.device._interface.memory.drained = True  # type: ignore[attr-defined]
+
+    def thaw(self) -> None:
+        with self._mortal():
+            if self.lineage[1] == 0:
+                self.device._interface.memory.drained = False  # type: ignore[attr-defined]
+            self.device.thaw()
+
+    # --- a process that hangs ---------------------------------------------------------------------
+
+    def hang(self) -> None:
+        """It stops, and keeps what it owns."""
+        self.former = (self.device, self.incarnation, self.lineage)
+        self.alive = False
+        self._nobody_runs()
+
+    def former_sends(self, other: Host, payload: bytes) -> None:
+        """The process that hung goes on for a moment."""
+        assert self.former is not None
+        device, incarnation, lineage = self.former
+        running, self.device = self.device, device
+        own, self.incarnation = self.incarnation, incarnation
+        newer, self.lineage = self.lineage, lineage
+        try:
+            device.send([ip_packet(self.inner, other.inner, payload)], self.network.now)
+            device.handle_timers(self.network.now)
+            self._transmit()
+        except Crash:
+            self.former_dies()
+        finally:
+            self.device, self.incarnation, self.lineage = running, own, newer
+
+    def former_dies(self) -> None:
+        if self.former is not None:
+            self.state.release(self.former[1])
+            self.former = None
+
+    # --- what it does -----------------------------------------------------------------------------
+
+    def configure(self, change: InterfaceChange) -> None:
+        if self.alive:
+            with self._mortal():
+                super().configure(change)
+
+    def send(self, other: Host, *payloads: bytes) -> None:
+        if self.alive:
+            with self._mortal():
+                super().send(other, *payloads)
+
+    def turn(self) -> None:
+        if self.alive:
+            with self._mortal():
+                super().turn()
+
+    def deliver(self, datagrams: list[bytes], source: Endpoint, traffic_class: int = 0) -> None:
+        """A crash can come before each packet that is written to the TUN."""
+        if not self.alive:
+            self.waiting.append((datagrams, source, traffic_class))
+            return
+        looks = self.device.is_up and not self.device.frozen and self.lineage[1] == 0
+        with self._mortal():
+            local = source._replace(local=IPv4Address(self.endpoint.host).packed, interface=1)
+            for packet in self.device.receive(datagrams, local, self.network.now, traffic_class):
+                self.state.steps.take()
+                self.packets.append(packet)
+                self.inbox.append(payload_of(packet))
+            if looks:
+                self.consumed.update(datagrams)
+            super().turn()
+
+    def _transmit(self) -> None:
+        """A crash can come before each datagram that is sent."""
+        for transmission in self.device.take_transmissions():
+            for datagram in transmission.datagrams:
+                self.state.steps.take()
+                self.network.transmit(self, transmission._replace(datagrams=[datagram]))
