@@ -14,7 +14,6 @@ from handfast_tunnel.core.messages import (
     TYPE_COOKIE_REPLY,
     TYPE_INITIATION,
     TYPE_RESPONSE,
-    TYPE_TRANSPORT,
     unpack_cookie_reply,
 )
 from handfast_tunnel.core.noise import cookie_key, mac1_key
