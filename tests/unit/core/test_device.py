@@ -220,6 +220,15 @@ def test_peer_whose_key_becomes_the_interfaces_own_goes(network: Network) -> Non
     assert server.device._interface.routes.lookup(address("1.2.3.4")) is None
 
 
+def test_sessions_of_a_peer_whose_key_becomes_the_interfaces_own_are_zeroed(
+    pair: tuple[Host, Host],
+) -> None:
+    server, client = pair
+    server.configure(InterfaceChange(private_key=client.key.secret))
+    assert server.device.peers == {}
+    assert server.device._interface.indices == {}
+
+
 # --- peers that go -------------------------------------------------------------------------------
 
 

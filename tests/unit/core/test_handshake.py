@@ -113,6 +113,16 @@ def test_preshared_key_can_change_at_run_time(network: Network, pair: tuple[Host
     assert completed(client, "initiator") == 2
 
 
+def test_response_moves_the_endpoint_to_where_it_came_from(network: Network, pair: tuple[Host, Host]) -> None:
+    server, client = pair
+    client.initiate(server)
+    network.run(0.015)
+    server.roam("10.4.4.4")
+    network.inject(network.sent(server, TYPE_RESPONSE)[0], source=server.endpoint)
+    network.run(0.001)
+    assert client.peer(server).endpoint.address == server.endpoint.address  # type: ignore[union-attr]
+
+
 def test_unknown_peer_is_not_answered(network: Network, pair: tuple[Host, Host]) -> None:
     server, client = pair
     server.configure(InterfaceChange(peers=(PeerChange(client.key.public, remove=True),)))

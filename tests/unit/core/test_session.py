@@ -90,7 +90,7 @@ def test_forbidden_session_still_opens() -> None:
 def test_erased_session_has_no_keys_left() -> None:
     session = keypair()
     session.reserve(1)
-    held = [session.sealer, session.opener, session.window]
+    held = [session._facts, session.sealer, session.opener, session.window]
     session.erase()
     assert not any(each in held for each in map(session.__getattribute__, session.__slots__))
     assert session.numbers.ceiling == 0

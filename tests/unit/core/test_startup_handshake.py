@@ -81,6 +81,17 @@ def test_peer_is_greeted_when_its_endpoint_comes_last(network: Network, client: 
     assert len(initiations(network, server)) == 1
 
 
+def test_peer_without_a_session_is_greeted_when_its_keepalive_is_switched_on(
+    network: Network, client: Host
+) -> None:
+    server = network.host()
+    server.meet(client)
+    network.run(200)
+    network.wire.clear()
+    server.meet(client, keepalive=25)
+    assert len(initiations(network, server)) == 1
+
+
 def test_peer_with_a_session_is_not_greeted_by_a_configuration_that_repeats_itself(
     network: Network, client: Host
 ) -> None:

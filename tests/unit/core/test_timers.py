@@ -485,6 +485,14 @@ def test_cancelled_deadline_costs_one_look() -> None:
     assert schedule.next_deadline() == inf
 
 
+def test_giving_up_leaves_a_deadline_for_what_is_left() -> None:
+    timers = Timers("peer", Schedule(), Random(0))
+    timers.gave_up(0)
+    assert timers.zero_keys == 540
+    timers.gave_up(100)
+    assert timers.zero_keys == 540, "and does not put it off"
+
+
 def test_retired_peer_is_not_kept_alive() -> None:
     schedule = Schedule()
     timers = Timers("peer", schedule, Random(0))
