@@ -28,8 +28,8 @@ _HANDSHAKE_SLICE: Final = 0.0005
 _HANDSHAKE_SHARE: Final = 0.25
 """While data waits, handshakes get so much of a turn, and at least one (RECOVERY, section 4)."""
 _HANDSHAKE_IDLE_SLICE: Final = 0.005
-_BEAT: Final = 1.0
-"""Seconds between signs of life for the keeper's watchdog."""
+_HOUSEKEEPING: Final = 1.0
+"""Seconds between looks at the wall clock and signs of life for the keeper's watchdog."""
 _COST_WEIGHT: Final = 1 / 16
 
 
@@ -50,7 +50,7 @@ class Tunnel:
         self._turn_began = loop.now
         self._handshake_cost = 0.0004
         self._udp_dropped_before = 0
-        self._next_beat = 0.0 if outliving else math.inf
+        self._next_housekeeping = 0.0
         self._sweep_at = loop.now + REJECT_AFTER_TIME if outliving else math.inf
         loop.watch(self._link.fileno(), self._on_link)
 
@@ -88,17 +88,20 @@ class Tunnel:
             transaction.stage(peer)
         self.device.commit(transaction, self.loop.now)
 
-    def _beat(self) -> None:
-        """Tells the keeper that the loop turns."""
-        if self._outliving is not None and self._turn_began >= self._next_beat:
+    def _keep_house(self, now: float) -> None:
+        """What need not be done each turn."""
+        self._next_housekeeping = now + _HOUSEKEEPING
+        self.device.set_wall_offset(time.time() - now)
+        self._count_drops()
+        if self._outliving is not None:
             self._outliving.beat()
-            self._next_beat = self._turn_began + _BEAT
+            self._sweep(self._outliving, now)
 
-    def _sweep(self) -> None:
+    def _sweep(self, outliving: Outliving, now: float) -> None:
         """Zeroes, once, what a former process left for peers that were never configured again."""
-        if self._outliving is not None and self._turn_began >= self._sweep_at:
+        if now >= self._sweep_at:
             self._sweep_at = math.inf
-            self.loop.spawn(self._outliving.sweep())
+            self.loop.spawn(outliving.sweep())
 
     def _close(self) -> None:
         if not self.device.frozen:
@@ -146,23 +149,22 @@ class Tunnel:
 
     def _end_turn(self) -> float:
         """Handshakes within their budget, then timers; returns when the next turn is due."""
+        device = self.device
         now = self.loop.now
-        self.device.set_wall_offset(time.time() - now)
-        self._work_off_handshakes(now)
-        now = self.loop.now
-        if self.device.next_deadline(now) <= now:
-            self.device.handle_timers(now)
+        if now >= self._next_housekeeping:
+            self._keep_house(now)
+        if device.handshake_backlog:
+            now = self._work_off_handshakes(now)
+        deadline = device.next_deadline(now)
+        if deadline <= now:
+            device.handle_timers(now)
+            deadline = device.next_deadline(now)
         self._transmit()
-        self._count_drops()
-        for event in self.device.take_events():
+        for event in device.take_events():
             logger.debug("%s: peer %s: %s", self.name, event.public_key.hex()[:8], event.what)
         self._busy = False
-        self._turn_began = self.loop.now
-        self._beat()
-        self._sweep()
-        if self.device.handshake_backlog:
-            return self._turn_began
-        return min(self.device.next_deadline(self._turn_began), self._next_beat)
+        self._turn_began = now
+        return now if device.handshake_backlog else min(deadline, self._next_housekeeping)
 
     def _count_drops(self) -> None:
         """What the kernel did not take, beside what the core dropped."""
@@ -172,9 +174,8 @@ class Tunnel:
         if self._udp is not None and self._udp.dropped_datagrams:
             dropped["udp_send"] = self._udp_dropped_before + self._udp.dropped_datagrams
 
-    def _work_off_handshakes(self, now: float) -> None:
-        if not self.device.handshake_backlog:
-            return
+    def _work_off_handshakes(self, now: float) -> float:
+        """Returns when it was done."""
         spent = now - self._turn_began
         budget = (
             min(_HANDSHAKE_SLICE, spent * _HANDSHAKE_SHARE / (1 - _HANDSHAKE_SHARE))
@@ -191,6 +192,7 @@ class Tunnel:
             if now - began >= budget:
                 break
         self.device.set_handshake_cost(self._handshake_cost)
+        return now
 
     # --- link -------------------------------------------------------------------------------------
 

@@ -67,6 +67,9 @@ class Transport:
 
     def send(self, packets: Sequence[bytes], now: float) -> None:
         """Routes packets from the TUN to their peers, a run of equal destination and ECN at a time."""
+        if len(packets) == 1:
+            self._send_one(packets[0], now)
+            return
         lookup = self._interface.routes.lookup
         runs: dict[tuple[Peer, int], list[bytes]] = {}
         last: tuple[bytes | None, int] | None = None
@@ -84,6 +87,15 @@ class Transport:
                 run.append(packet)
         for (peer, ecn), batch in runs.items():
             self.send_to(peer, batch, ecn, now)
+
+    def _send_one(self, packet: bytes, now: float) -> None:
+        """The same for a lone packet, which is what a round trip waits for."""
+        address = destination(packet)
+        peer = self._interface.routes.lookup(address) if address else None
+        if peer is None:
+            self._interface.drop("no_route")
+        else:
+            self.send_to(peer, [packet], inner_ecn(packet), now)
 
     def send_to(self, peer: Peer, packets: list[bytes], ecn: int, now: float) -> None:
         """Seals packets for one peer, or stages them and asks for a session."""
@@ -104,11 +116,11 @@ class Transport:
         interface, peer = self._interface, keypair.peer
         sent = 0
         while sent < len(packets):
-            batch = packets[sent : sent + SEAL_BATCH]
-            base, count = keypair.reserve(len(batch))
+            base, count = keypair.reserve(min(len(packets) - sent, SEAL_BATCH))
             if not count:
                 break
-            sealed = seal_batch(keypair.sealer, keypair.remote_index, base, batch[:count], interface.mtu)
+            batch = packets if count == len(packets) else packets[sent : sent + count]
+            sealed = seal_batch(keypair.sealer, keypair.remote_index, base, batch, interface.mtu)
             interface.transmit(peer, sealed, ecn)
             sent += count
         if sent:
