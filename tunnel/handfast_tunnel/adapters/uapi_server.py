@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import socket
+import stat
 from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeVar
@@ -76,7 +77,7 @@ class UapiServer:
 
     def _file_changed(self, _events: int) -> None:
         os.read(self._watch, 4096)
-        if self._path is not None and not self._path.is_socket():
+        if self._path is not None and _is_gone(self._path):
             log.info("%s was removed: ending", self._path)
             self._path = None
             self._tunnel.loop.stop()
@@ -132,3 +133,12 @@ class UapiServer:
 def _refused(error: ConfigurationError) -> int:
     log.error("%s", error)
     return error.code
+
+
+def _is_gone(path: Path) -> bool:
+    """The kernel tells of an unlink a moment before the name is gone; the link count knows already."""
+    try:
+        status = path.lstat()
+    except FileNotFoundError:
+        return True
+    return status.st_nlink == 0 or not stat.S_ISSOCK(status.st_mode)
