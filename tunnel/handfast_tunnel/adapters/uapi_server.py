@@ -70,6 +70,9 @@ class UapiServer:
 
         try:
             self._watch = watch_file(self._path)
+        except FileNotFoundError:
+            self._removed()
+            return
         except OSError as error:
             log.warning("will not notice the removal of %s: %s", self._path, error.strerror)
             return
@@ -78,9 +81,12 @@ class UapiServer:
     def _file_changed(self, _events: int) -> None:
         os.read(self._watch, 4096)
         if self._path is not None and _is_gone(self._path):
-            log.info("%s was removed: ending", self._path)
-            self._path = None
-            self._tunnel.loop.stop()
+            self._removed()
+
+    def _removed(self) -> None:
+        log.info("%s was removed: ending", self._path)
+        self._path = None
+        self._tunnel.loop.stop()
 
     def _converse(self, client: Client) -> Conversation:
         while True:
