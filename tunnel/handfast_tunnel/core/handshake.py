@@ -348,6 +348,7 @@ class Handshakes:
         interface.statistics.handshakes[role, "completed"] += 1
         peer.last_handshake_wall = int((now + interface.wall_offset) * 1e9)
         peer.handshake_attempts = 0
+        peer.stray_interval = 0.0
         peer.last_minute_handshake = False
         peer.timers.handshake_complete()
         interface.log(peer, f"handshake completed as {role}")

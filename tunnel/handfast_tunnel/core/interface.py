@@ -43,14 +43,12 @@ class Event:
 class LostSession:
     """A session whose keys are gone, but not what its receiver index stands for."""
 
-    __slots__ = ("born", "highest_received", "interval", "next_answer", "peer")
+    __slots__ = ("born", "highest_received", "peer")
 
     def __init__(self, peer: Peer, born: float, highest_received: int) -> None:
         self.peer = peer
         self.born = born
         self.highest_received = highest_received
-        self.interval = 0.0
-        self.next_answer = 0.0
 
 
 class Interface:

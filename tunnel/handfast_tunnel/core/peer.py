@@ -85,6 +85,8 @@ class Peer:
         "slots",
         "staged",
         "static_static",
+        "stray_answer_at",
+        "stray_interval",
         "timers",
         "unanswered_initiation",
     )
@@ -118,6 +120,9 @@ class Peer:
         self.last_initiation_consumed = float("-inf")
         self.unanswered_initiation = False
         """Whether the newest initiation sent, to whatever address, was not answered: someone may hoard it."""
+        self.stray_answer_at = 0.0
+        """When strays from unknown addresses may be answered again, however many sessions they name."""
+        self.stray_interval = 0.0
         self.last_minute_handshake = False
         self.confirm_step = 0
         self.last_reconfirm = float("-inf")

@@ -17,7 +17,7 @@ from .endpoint import Endpoint
 from .handshake import Handshakes, Initiate
 from .interface import Interface, LostSession
 from .messages import TRANSPORT_COUNTER
-from .peer import Recovery
+from .peer import Peer, Recovery
 from .startup_handshake import StartupHandshakes
 from .token_bucket import TokenBucket, TokenBuckets
 
@@ -67,16 +67,15 @@ class Strays:
             if not peer.recovering:
                 self._startup.begin([peer], now, announce=True, method="answered")
             return "answered"
-        return self._answer_elsewhere(lost, source, now)
+        return self._answer_elsewhere(peer, source, now)
 
-    def _answer_elsewhere(self, lost: LostSession, source: Endpoint, now: float) -> str:
-        if now < lost.next_answer:
+    def _answer_elsewhere(self, peer: Peer, source: Endpoint, now: float) -> str:
+        if now < peer.stray_answer_at:
             return "too_often"
         if not (self._networks.take(network_of(source), now) and self._overall.take(now)):
             return "too_many"
-        lost.interval = min(lost.interval * 2, ANSWER_INTERVAL_LIMIT) if lost.interval else ANSWER_INTERVAL
-        lost.next_answer = now + lost.interval
-        peer = lost.peer
+        peer.stray_interval = min(max(peer.stray_interval * 2, ANSWER_INTERVAL), ANSWER_INTERVAL_LIMIT)
+        peer.stray_answer_at = now + peer.stray_interval
         if peer.recovery is None or peer.recovery.state != "pending":
             peer.recovery = Recovery("answered", "waiting")
             peer.recovery.started = now

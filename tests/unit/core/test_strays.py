@@ -1,0 +1,309 @@
+"""Answering packets of sessions whose keys are gone, without becoming a weapon: RECOVERY, section 6."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from itertools import pairwise
+
+import pytest
+
+from handfast_tunnel.core.configuration import Settings
+from handfast_tunnel.core.endpoint import Endpoint
+from handfast_tunnel.core.messages import TYPE_INITIATION, TYPE_TRANSPORT
+
+from .network import Datagram, Host, Network
+
+NEVER = Settings(announce=False)
+STRICT = Settings(timers="strict", announce=False)
+ELSEWHERE = Endpoint("203.0.113.9", 4444)
+IP_AND_UDP = 28
+
+
+@pytest.fixture
+def network() -> Network:
+    return Network(seed=11)
+
+
+@pytest.fixture
+def pair(network: Network) -> tuple[Host, Host]:
+    """A server that lost its keys, but not what its receiver indices stood for, and its client."""
+    server, client = network.host(NEVER), network.host(STRICT)
+    client.meet(server)
+    server.meet(client, endpoint=False)
+    client.send(server, b"hello")
+    network.run(1)
+    lose_keys(server)
+    return server, client
+
+
+def lose_keys(server: Host) -> None:
+    server.device.down(server.network.now)
+    server.device.up(server.network.now)
+    server.network.wire.clear()
+
+
+def stray(client: Host, server: Host) -> bytes:
+    """What the client sends next, kept from the network."""
+    client.network.lose = lambda _: True
+    client.send(server, b"stray")
+    client.network.lose = lambda _: False
+    return client.network.sent(client, TYPE_TRANSPORT)[-1].payload
+
+
+def silence(host: Host) -> None:
+    host.network.lose = lambda datagram: datagram.sender is host
+
+
+def answers(network: Network, server: Host) -> list[Datagram]:
+    return network.sent(server, TYPE_INITIATION)
+
+
+def test_client_is_back_one_and_a_half_round_trips_after_its_next_packet(
+    network: Network, pair: tuple[Host, Host]
+) -> None:
+    server, client = pair
+    client.send(server, b"lost")
+    network.run(0.045)
+    client.send(server, b"arrives")
+    network.run(0.02)
+    assert server.inbox[-1] == b"arrives"
+    assert server.peer(client).method == "answered"
+
+
+def test_nobody_is_answered_who_did_not_ask(network: Network, pair: tuple[Host, Host]) -> None:
+    server, client = pair
+    silence(client)
+    network.run(100)
+    assert not network.sent(server)
+
+
+def test_cadence_runs_to_the_last_authenticated_address(network: Network, pair: tuple[Host, Host]) -> None:
+    server, client = pair
+    server.deliver([stray(client, server)], client.endpoint)
+    network.lose = lambda _: True
+    began = network.now
+    network.run(14)
+    sent = answers(network, server)
+    assert [round(d.sent_at - began, 6) for d in sent] == [0, 0.25, 0.5, 1, 2]
+    assert {d.destination for d in sent} == {client.endpoint}
+
+
+def test_other_source_gets_one_initiation_and_no_repeats(network: Network, pair: tuple[Host, Host]) -> None:
+    server, client = pair
+    server.deliver([stray(client, server)], ELSEWHERE)
+    silence(client)
+    network.run(100)
+    (answer,) = answers(network, server)
+    assert answer.destination == ELSEWHERE
+
+
+def test_stray_never_moves_the_stored_endpoint(network: Network, pair: tuple[Host, Host]) -> None:
+    server, client = pair
+    before = server.peer(client).endpoint
+    server.deliver([stray(client, server)], ELSEWHERE)
+    network.run(1)
+    assert server.peer(client).endpoint == before
+
+
+def test_only_the_authenticated_response_does(network: Network, pair: tuple[Host, Host]) -> None:
+    server, client = pair
+    client.roam("10.6.6.6", 6)
+    client.send(server, b"from my new address")
+    network.run(1)
+    assert server.peer(client).endpoint.address == client.endpoint.address  # type: ignore[union-attr]
+    client.send(server, b"arrives")
+    network.run(0.1)
+    assert server.inbox[-1] == b"arrives"
+
+
+def test_answer_is_at_most_three_times_what_came(network: Network, pair: tuple[Host, Host]) -> None:
+    server, client = pair
+    client.device._transport.keepalive(client.peer(server), network.now)
+    network.lose = lambda _: True
+    client.turn()
+    smallest = network.sent(client, TYPE_TRANSPORT)[-1].payload
+    server.deliver([smallest], ELSEWHERE)
+    (answer,) = answers(network, server)
+    assert len(answer.payload) + IP_AND_UDP <= 3 * (len(smallest) + IP_AND_UDP)
+
+
+def elsewhere(numbers: Iterable[int]) -> list[Endpoint]:
+    """Addresses in as many networks."""
+    return [Endpoint(f"198.{number // 256}.{number % 256}.1", 1) for number in numbers]
+
+
+def test_other_sources_are_answered_rarely_and_ever_more_rarely(
+    network: Network, pair: tuple[Host, Host]
+) -> None:
+    server, client = pair
+    packet = stray(client, server)
+    silence(client)
+    for source in elsewhere(range(170)):
+        server.deliver([packet], source)
+        network.run(1)
+    times = [d.sent_at for d in answers(network, server)]
+    pauses = [later - earlier for earlier, later in pairwise(times)]
+    assert len(pauses) >= 4
+    assert all(later >= 2 * earlier - 1 for earlier, later in pairwise(pauses))
+    assert pauses[0] >= 5
+
+
+def test_limit_is_per_peer_however_many_sessions_it_lost(network: Network, pair: tuple[Host, Host]) -> None:
+    server, client = pair
+    packets = [stray(client, server)]
+    for _ in range(2):
+        network.run(6)
+        client.initiate(server)
+        network.run(1)
+        lose_keys(server)
+        packets.append(stray(client, server))
+    network.wire.clear()
+    for source, packet in zip(elsewhere(range(3)), packets, strict=True):
+        server.deliver([packet], source)
+    assert len(answers(network, server)) == 1
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "far"),
+    [
+        ("198.51.100.1", "198.51.100.200", "198.51.101.1"),
+        ("2001:db8:0:1::1", "2001:db8:0:ff::2", "2001:db8:0:100::1"),
+    ],
+)
+def test_addresses_of_one_network_share_a_budget(network: Network, one: str, other: str, far: str) -> None:
+    server = network.host(NEVER)
+    packets = []
+    for _ in range(12):
+        client = network.host(STRICT)
+        client.meet(server)
+        server.meet(client, endpoint=False)
+        client.send(server, b"x")
+        network.run(0.1)
+        packets.append((client, server))
+    lose_keys(server)
+    strays = [stray(client, server) for client, server in packets]
+    network.wire.clear()
+    for packet, host in zip(strays, [one, other] * 5 + [far] * 2, strict=True):
+        server.deliver([packet], Endpoint(host, 1))
+    assert len(answers(network, server)) == 5 + 2
+
+
+def test_no_more_than_50_answers_a_second_overall(network: Network) -> None:
+    server = network.host(NEVER)
+    clients = [network.host(STRICT) for _ in range(60)]
+    for client in clients:
+        client.meet(server)
+        server.meet(client, endpoint=False)
+        client.send(server, b"x")
+    network.run(1)
+    lose_keys(server)
+    strays = [stray(client, server) for client in clients]
+    network.wire.clear()
+    for packet, source in zip(strays, elsewhere(range(60)), strict=True):
+        server.deliver([packet], source)
+    assert len(answers(network, server)) == 50
+
+
+@pytest.mark.parametrize("length", [0, 8, 31])
+def test_short_packet_is_not_answered(network: Network, pair: tuple[Host, Host], length: int) -> None:
+    server, client = pair
+    server.deliver([stray(client, server)[:length]], client.endpoint)
+    assert not answers(network, server)
+
+
+def test_unknown_index_is_not_answered(network: Network, pair: tuple[Host, Host]) -> None:
+    server, client = pair
+    packet = stray(client, server)
+    server.deliver([packet[:4] + b"none" + packet[8:]], client.endpoint)
+    assert not answers(network, server)
+    assert server.device.statistics.strays["unknown_index"] == 1
+
+
+def test_counter_that_was_seen_is_not_answered(network: Network) -> None:
+    """A recorded packet is worth nothing."""
+    server, client = network.host(NEVER), network.host(STRICT)
+    client.meet(server)
+    server.meet(client, endpoint=False)
+    client.send(server, b"recorded")
+    network.run(1)
+    recorded = network.sent(client, TYPE_TRANSPORT)[-1].payload
+    lose_keys(server)
+    server.deliver([recorded], client.endpoint)
+    server.deliver([recorded], ELSEWHERE)
+    assert not answers(network, server)
+    assert server.device.statistics.strays["old_counter"] == 2
+
+
+def test_session_older_than_180_s_is_not_answered(network: Network, pair: tuple[Host, Host]) -> None:
+    server, client = pair
+    packet = stray(client, server)
+    network.run(185)
+    network.wire.clear()
+    server.deliver([packet], client.endpoint)
+    assert not answers(network, server)
+
+
+def test_who_has_a_session_again_is_not_answered(network: Network, pair: tuple[Host, Host]) -> None:
+    server, client = pair
+    packet = stray(client, server)
+    client.initiate(server)
+    network.run(1)
+    network.wire.clear()
+    server.deliver([packet], client.endpoint)
+    server.deliver([packet], ELSEWHERE)
+    assert not answers(network, server)
+
+
+def test_new_indices_avoid_those_that_are_remembered(
+    network: Network, pair: tuple[Host, Host], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server, client = pair
+    (old,) = server.device._interface.lost
+    draws = iter([old.to_bytes(4, "little"), b"new!"])
+    monkeypatch.setattr("handfast_tunnel.core.interface.os.urandom", lambda _size: next(draws))
+    server.initiate(client)
+    assert network.sent(server, TYPE_INITIATION)[0].payload[4:8] == b"new!"
+
+
+def test_frozen_device_answers_nobody(network: Network, pair: tuple[Host, Host]) -> None:
+    server, client = pair
+    server.device.freeze(network.now)
+    server.deliver([stray(client, server)], client.endpoint)
+    network.run(5)
+    assert not network.sent(server)
+
+
+# --- a hoarded initiation ------------------------------------------------------------------------
+
+
+def test_hoarded_initiation_is_void_once_the_client_is_back(
+    network: Network, pair: tuple[Host, Host]
+) -> None:
+    """Whoever sends a stray from elsewhere gets an initiation, which would move the client's endpoint
+    there if it were the newest that the client sees."""
+    server, client = pair
+    server.deliver([stray(client, server)], ELSEWHERE)
+    (hoarded,) = answers(network, server)
+    client.initiate(server)
+    network.run(3)
+    assert server.peer(client).current is not None
+    network.wire.clear()
+    client.deliver([hoarded.payload], ELSEWHERE)
+    network.run(1)
+    assert client.peer(server).endpoint.address == server.endpoint.address  # type: ignore[union-attr]
+    assert not network.sent(client)
+
+
+def test_peer_is_not_back_before_the_newest_initiation_to_any_address_was_answered(
+    network: Network, pair: tuple[Host, Host]
+) -> None:
+    server, client = pair
+    server.deliver([stray(client, server)], client.endpoint)
+    packet = stray(client, server)
+    network.run(0.005)
+    server.deliver([packet], ELSEWHERE)
+    network.run(3)
+    assert server.peer(client).method == "answered"
+    assert not server.peer(client).unanswered_initiation
+    last = answers(network, server)[-1]
+    assert last.destination.address == client.endpoint.address
