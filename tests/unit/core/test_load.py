@@ -291,6 +291,18 @@ def test_with_valid_mac2_there_is_a_global_budget(network: Network, loaded: Host
     assert loaded.device.statistics.dropped["handshake_rate"] == 100
 
 
+def test_queue_of_responses_is_bounded(network: Network) -> None:
+    """Who saw our initiation can make any number of answers to it that are worth a look."""
+    host, other = network.host(QUIET), network.host(QUIET)
+    host.meet(other)
+    host.initiate(other)
+    index = network.wire[0].payload[4:8]
+    noise = bytes([TYPE_RESPONSE, 0, 0, 0]) + b"them" + index + bytes(48)
+    response = add_macs(noise, mac1_key(host.key.public), None)
+    host.device.receive([response] * (HANDSHAKE_QUEUE + 3), STRANGER, network.now)
+    assert host.device.statistics.dropped["handshake_queue"] == 3
+
+
 def test_queue_of_handshakes_is_bounded(network: Network) -> None:
     host = network.host(QUIET)
     host.device.set_handshake_cost(0.0)

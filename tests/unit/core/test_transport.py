@@ -405,6 +405,10 @@ def test_both_sides_count_the_same_bytes(network: Network, pair: tuple[Host, Hos
         network.run(20)
     assert server.peer(client).received_bytes == client.peer(server).sent_bytes
     assert server.peer(client).sent_bytes == client.peer(server).received_bytes
+    for host, other in (pair, pair[::-1]):
+        totals = host.device.statistics
+        assert totals.received_bytes == host.peer(other).received_bytes
+        assert totals.sent_bytes == host.peer(other).sent_bytes
 
 
 @pytest.mark.parametrize("family", [4, 6])
