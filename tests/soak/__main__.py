@@ -70,7 +70,7 @@ def main() -> int:
     starts = range(options.first, options.first + options.histories, CHUNK)
     violations, seconds = [], 0.0
     commit = _commit()
-    with get_context("spawn").Pool(options.jobs) as pool:
+    with get_context("fork").Pool(options.jobs) as pool:
         for done, (found, spent) in enumerate(pool.imap_unordered(_live, starts), 1):
             seconds += spent
             if found is not None:
