@@ -38,6 +38,7 @@ AFTER: Final = 1.2
 IN_FLIGHT: Final = 0.3
 """An answer that takes longer is lost."""
 KEEPALIVE: Final = 1
+PATIENCE: Final = 20.0
 MANY_SUBNET: Final = 9
 _UDP: Final = (socket.AF_INET, socket.SOCK_DGRAM)
 
@@ -172,16 +173,22 @@ class Scene:
 
     def measure(self, rounds: int) -> list[Row]:
         found = [self._once() for _ in range(rounds)]
+        for client in self._clients.values():
+            # One that only receives is not heard before it owes a keepalive.
+            wait_until(lambda client=client: self._method(client), PATIENCE, "every client to be heard")  # type: ignore[misc]
         return [
             Row(
                 Case(self._event, kind, client.host.nat),
                 tuple(once[kind][0] for once in found),
                 tuple(once[kind][1] for once in found) if kind.probed else (),
                 sum(rule.packets for rule in self._initiations[kind]),
-                restarts.status_of(self.server, client)["method"] or "none",
+                self._method(client),
             )
             for kind, client in self._clients.items()
         ]
+
+    def _method(self, client: Peer) -> str:
+        return restarts.status_of(self.server, client)["method"] or ""
 
     def _once(self) -> dict[Kind, tuple[float, int]]:
         """One event: the outage and the packets lost of each client."""
@@ -189,7 +196,7 @@ class Scene:
         time.sleep(AFTER)
         found = {kind: (self._ask(client), 0) for kind, client in self._clients.items() if not kind.probed}
         for kind, log in self._logs.items():
-            wait_until(lambda log=log: log.settled(at), 20, f"the {kind} client to be back")  # type: ignore[misc]
+            wait_until(lambda log=log: log.settled(at), PATIENCE, f"the {kind} client to be back")  # type: ignore[misc]
             end = time.monotonic()
             time.sleep(IN_FLIGHT)
             found[kind] = log.longest_silence(at - BEFORE, end), lost_between(log, at - BEFORE, end)
@@ -199,7 +206,7 @@ class Scene:
         """What the client's next packet waits for an answer."""
         with Probes() as probes:
             log = probes.ask(client.node, self.server.ipv4, rate=ASK_RATE)
-            wait_until(lambda: log.arrived, 20, "the quiet client to be back", interval=0.005)
+            wait_until(lambda: log.arrived, PATIENCE, "the quiet client to be back", interval=0.005)
             return log.arrived[0] - log.sent[0]
 
 
