@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 
 import pytest
-
 from bench import continuity, kills
 from bench.continuity import CASES, Row
+
 from tests.lab.probes import Log
 
 
