@@ -7,12 +7,14 @@ its figure is what the first packet afterwards waits for an answer.
 
 from __future__ import annotations
 
+import signal
 import socket
 import time
 from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
+from functools import partial
 from itertools import product
 from statistics import median
 from typing import Any, Final
@@ -25,7 +27,7 @@ from tests.lab.network import Host, Network
 from tests.lab.peer import PORT, Peer, introduce
 from tests.lab.probes import Log, Probes
 
-from .commands import numbered, peer_section
+from .commands import numbered, peer_section, start_interface
 from .initiators import Initiator, open_sessions
 from .results import Kind
 
@@ -85,11 +87,19 @@ def _link_down_and_up(server: Peer) -> float:
     return time.monotonic()
 
 
+def _start_again(server: Peer, number: signal.Signals) -> float:
+    """All in one step, as a script would."""
+    at = restarts.end_tree(server, number)
+    links = [f"address add {server.ipv4}/24 dev {server.interface}", f"link set {server.interface} up"]
+    server.process = start_interface(server.implementation, server.node, server.configuration(), links)
+    return at
+
+
 _DO: Final[dict[Event, Callable[[Peer], float]]] = {
     Event.WORKER: restarts.kill_worker,
     Event.MANY_PEERS: restarts.kill_worker,
-    Event.TREE: restarts.kill_tree,
-    Event.SIGTERM: restarts.end_and_start,
+    Event.TREE: partial(_start_again, number=signal.SIGKILL),
+    Event.SIGTERM: partial(_start_again, number=signal.SIGTERM),
     Event.LINK: _link_down_and_up,
 }
 
