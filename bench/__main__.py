@@ -1,8 +1,10 @@
 """`make bench`: restarts, throughput, handshakes and 10,000 peers, of Handfast and wireguard-go in one run.
 
-    python -m bench [--quick] [--rounds N] [restart] [throughput] [handshakes] [peers]
+    python -m bench [--quick] [--rounds N] [restart] [throughput] [handshakes] [peers] [continuity] [kills]
+    python -m bench soak-kills [--kills N]
 
-Each experiment leaves its figures in bench/results/; docs/benchmarks.md is made from them.
+Each experiment leaves its figures in bench/results/; docs/benchmarks.md and docs/continuity.md are made
+from them.
 """
 
 from __future__ import annotations
@@ -10,11 +12,11 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
-from . import handshakes, peers, report, throughput
+from . import continuity, handshakes, kills, peers, report, throughput
 from .restart import Plan, affordable, or_one_line, run_round, say
 from .results import TITLES, Outage, RestartResults
 
@@ -31,10 +33,19 @@ class Size:
     seconds: float
     handshakes: int
     peers: int
+    events: int
+    """Of each kind, to each client."""
+    kills: int
+    soak_kills: int
 
 
-FULL: Final = Size(rounds=5, clients=5, limit=150, seconds=3, handshakes=5000, peers=10_000)
-QUICK: Final = Size(rounds=1, clients=1, limit=25, seconds=1, handshakes=1000, peers=1000)
+FULL: Final = Size(
+    rounds=5, clients=5, limit=150, seconds=3, handshakes=5000, peers=10_000, events=20, kills=200,
+    soak_kills=2000,
+)  # fmt: skip
+QUICK: Final = Size(
+    rounds=1, clients=1, limit=25, seconds=1, handshakes=1000, peers=1000, events=1, kills=5, soak_kills=20
+)
 RESTART_ROUNDS: Final = 2
 """At most: a round takes almost three minutes."""
 
@@ -60,22 +71,39 @@ def peer_figures(size: Size) -> dict[str, Any]:
     return peers.to_json(peers.run(size.peers, size.seconds * 3, say))
 
 
+def continuity_figures(size: Size) -> dict[str, Any]:
+    return continuity.to_json(continuity.run(size.events, size.peers, say), size.peers)
+
+
+def kill_figures(size: Size) -> dict[str, Any]:
+    return kills.to_json(kills.calm(size.kills, say))
+
+
+def soak_figures(size: Size) -> dict[str, Any]:
+    return asdict(kills.soak(size.soak_kills, say))
+
+
 EXPERIMENTS: Final[dict[str, Callable[[Size], dict[str, Any]]]] = {
     "throughput": throughput_figures,
     "handshakes": handshake_figures,
     "peers": peer_figures,
     "restart": restart_figures,
+    "continuity": continuity_figures,
+    "kills": kill_figures,
+    "soak-kills": soak_figures,
 }
+ON_REQUEST: Final = frozenset({"soak-kills"})
 
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__.split("\n", maxsplit=1)[0])
     names = ", ".join(EXPERIMENTS)
-    parser.add_argument("experiments", nargs="*", help=f"of {names}; default: all")
+    parser.add_argument("experiments", nargs="*", help=f"of {names}; default: all but the soak")
     parser.add_argument("--quick", action="store_true", help="small sizes: tries the harness")
     parser.add_argument(
         "--rounds", type=int, help=f"default {FULL.rounds}; restarts: {RESTART_ROUNDS} at most"
     )
+    parser.add_argument("--kills", type=int, help=f"of the soak; default {FULL.soak_kills}")
     parser.add_argument("--output", type=Path, help="directory for all results; leaves docs/ as it is")
     chosen = parser.parse_args()
     if unknown := sorted(set(chosen.experiments) - set(EXPERIMENTS)):
@@ -86,9 +114,9 @@ def arguments() -> argparse.Namespace:
 def main() -> int:
     chosen = arguments()
     size = QUICK if chosen.quick else FULL
-    size = replace(size, rounds=chosen.rounds or size.rounds)
+    size = replace(size, rounds=chosen.rounds or size.rounds, soak_kills=chosen.kills or size.soak_kills)
     places = report.Places.of(chosen.output)
-    for name in chosen.experiments or EXPERIMENTS:
+    for name in chosen.experiments or [name for name in EXPERIMENTS if name not in ON_REQUEST]:
         say(f"{name}:")
         places.save(name, f"python -m bench {name}", EXPERIMENTS[name](size))
         say(f"\n{report.draw(places, name)}\n")

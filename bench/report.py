@@ -1,4 +1,4 @@
-"""Figures to tables and pictures: `python -m bench.report` fills docs/benchmarks.md from bench/results/."""
+"""Figures to tables and pictures: `python -m bench.report` fills the tables of docs/ from bench/results/."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Self
 
-from . import handshakes, machine, peers, pictures, tables, throughput
+from . import continuity, handshakes, kills, machine, peers, pictures, tables, throughput
 from .results import RestartResults
 
 ROOT: Final = Path(__file__).resolve().parent.parent
-DOCUMENT: Final = ROOT / "docs/benchmarks.md"
+BENCHMARKS: Final = ROOT / "docs/benchmarks.md"
+CONTINUITY: Final = ROOT / "docs/continuity.md"
 
 
 @dataclass(frozen=True)
@@ -63,13 +64,30 @@ def _peers(data: dict[str, Any], _picture: Path) -> str:
     return tables.markdown(*peers.table(peers.from_json(data)))
 
 
+def _continuity(data: dict[str, Any], _picture: Path) -> str:
+    return tables.markdown(*continuity.table(continuity.from_json(data)), left=3)
+
+
+def _kills(data: dict[str, Any], _picture: Path) -> str:
+    return tables.markdown(*kills.table(data), left=0)
+
+
+def _soak(data: dict[str, Any], _picture: Path) -> str:
+    return tables.markdown(*kills.soak_table(data), left=0)
+
+
 _REPORTS: Final[dict[str, Callable[[dict[str, Any], Path], str]]] = {
     "demo": _restart,
     "restart": _restart,
     "throughput": _throughput,
     "handshakes": _handshakes,
     "peers": _peers,
+    "continuity": _continuity,
+    "kills": _kills,
+    "soak-kills": _soak,
 }
+_DOCUMENTS: Final = {"continuity": CONTINUITY, "kills": CONTINUITY, "soak-kills": CONTINUITY}
+"""Where their tables are; all others are in docs/benchmarks.md."""
 
 
 def draw(places: Places, name: str) -> str:
@@ -78,13 +96,13 @@ def draw(places: Places, name: str) -> str:
 
 
 def fill_in(places: Places) -> None:
-    """The tables of docs/benchmarks.md, each with its command and machine."""
+    """The tables of docs/, each with its command and machine."""
     for name in _REPORTS:
         if not (places.figures / f"{name}.json").exists():
             continue
         data = places.load(name)
         about = f"Measured by `{data['command']}`: {machine.sentence(data['machine'])}"
-        tables.replace_section(DOCUMENT, name, f"{about}\n\n{draw(places, name)}")
+        tables.replace_section(_DOCUMENTS.get(name, BENCHMARKS), name, f"{about}\n\n{draw(places, name)}")
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from tests.lab.namespaces import wait_until
 from tests.lab.network import Network
 from tests.lab.peer import KeyPair, preshared_key
 from tests.lab.probes import Log, Probes
-from tests.lab.restarts import EVENTS, end_and_start, end_tree, kill_tree, kill_worker, status_of
+from tests.lab.restarts import EVENTS, end_and_start, end_tree, kill_tree, kill_worker, status_of, take_down
 
 RATE = 200.0
 BATCH_IN_HAND = 2
@@ -111,6 +111,25 @@ def test_killed_again_while_it_takes_over(sending: tuple[Pair, Log]) -> None:
     kill_worker(pair.server)
     wait_until(lambda: log.settled(began + 0.05), 10, "answers afterwards")
     assert not handshakes(pair, began)
+
+
+def test_other_sockets_outlive_the_worker_too(serving: Pair) -> None:
+    """A port that was changed, a link that was down: the keeper holds what is in use."""
+    server, client = serving.server, serving.client
+    serving.start()
+    client.reaches(server)
+    kill_worker(server)
+    server.set("listen-port", "51999")
+    assert server.ping(client), "the client follows"
+    began = kill_worker(server)
+    assert client.ping(server)
+    assert not handshakes(serving, began)
+    assert client.status(server).endpoint == f"{server.host.ipv4}:51999"
+    take_down(server)
+    server.bring_up()
+    client.reaches(server)
+    kill_worker(server)
+    assert client.ping(server)
 
 
 def test_configuring_again_keeps_the_session(sending: tuple[Pair, Log]) -> None:

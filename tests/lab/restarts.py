@@ -40,11 +40,13 @@ def kill_worker(server: Peer) -> float:
     return at
 
 
-def end_tree(server: Peer) -> float:
-    """kill -9 of the keeper, which its worker does not outlive. Returns when."""
-    worker = worker_of(server)
-    at = server.kill()
-    wait_until(lambda: not Path(f"/proc/{worker}").exists(), 5, "the worker to follow its keeper", 0.001)
+def end_tree(server: Peer, number: signal.Signals = signal.SIGKILL) -> float:
+    """Sends the keeper a signal, which its worker does not outlive. Returns when."""
+    processes = [Path(f"/proc/{pid}") for pid in (server.running.pid, worker_of(server))]
+    at = time.monotonic()
+    server.running.signal(number)
+    wait_until(lambda: not any(map(Path.exists, processes)), 5, "worker and keeper to end", 0.001)
+    assert server.running.wait() == (0 if number is signal.SIGTERM else -number)
     return at
 
 
@@ -57,8 +59,7 @@ def kill_tree(server: Peer) -> float:
 
 def end_and_start(server: Peer) -> float:
     """SIGTERM and start."""
-    at = time.monotonic()
-    assert server.stop() == 0
+    at = end_tree(server, signal.SIGTERM)
     server.start()
     return at
 

@@ -19,7 +19,7 @@ NAMES: Final = ("drain", "handshake", "state", "status")
 
 def run(name: str, arguments: Sequence[str]) -> int:
     """The exit status; raises ControlError."""
-    options = _parser(name).parse_args(arguments)
+    options = _parser(name).parse_intermixed_args(arguments)
     return {"drain": _drain, "handshake": _handshake, "state": _state, "status": _status}[name](options)
 
 

@@ -74,7 +74,7 @@ def _open(options: Options, line: KeeperLine | None) -> tuple[Tunnel, list[_Serv
     inherited = line.inherited if line else {}
     tun = _open_tun(options, inherited.get("tun"))
     listeners = _open_listeners(tun.name, options, inherited)
-    if line is not None:
+    if line is not None and not inherited:
         line.hold("tun", tun.fileno())
         for name, listener in listeners._asdict().items():
             if listener is not None:

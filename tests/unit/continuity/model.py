@@ -28,6 +28,9 @@ from .words import StateDouble, Steps, torn_stores
 ATTACKER = Endpoint("203.0.113.66", 666)
 HEALED_WITHIN = 40.0
 """A stock client notices after KEEPALIVE_TIMEOUT + REKEY_TIMEOUT and asks every REKEY_TIMEOUT."""
+HEALED_WITHIN_AFTER_TWO_OWNERS = 190.0
+"""Sessions that a process without the state made are unknown to the next one, which has it. If the clock was
+ahead meanwhile, only the client can begin, and it does when its session is too old: REJECT_AFTER_TIME."""
 WAITS = (0.001, 0.02, 0.1, 1.0, 6.0, 16.0, 61.0, 125.0, 185.0)
 SKEWS = (-3600.0, 0.0, 0.0, 3600.0)
 PATHS = (Path(), Path(0.02, 0.1, 0.0, 0.5), Path(0.01, 0.3, 0.3, 0.3), Path(loss=1.0))
@@ -137,10 +140,12 @@ class History:
         receiver = self.network.hosts.get(datagram.destination.address)
         if receiver is None or (receiver is self.server and datagram.payload not in self.server.consumed):
             return False
+        if datagram.type != TYPE_INITIATION:
+            return True
         peer = receiver.device.peers.get(datagram.sender.key.public)
         marks = peer._marks if peer else None
-        if datagram.type != TYPE_INITIATION or marks is None:
-            return True
+        if marks is None:
+            return False
         try:
             return not marks.inbound_exact or receiver.stamp_of(datagram) <= marks.inbound_stamp
         except InvalidMessage:
@@ -385,8 +390,9 @@ class History:
 
     def _talk(self) -> None:
         began, first = self.network.now, len(self.sent)
+        limit = HEALED_WITHIN_AFTER_TWO_OWNERS if self.server.had_rival else HEALED_WITHIN
         while not self._all_heard(first):
-            assert self.network.now - began <= HEALED_WITHIN, "they do not hear each other"
+            assert self.network.now - began <= limit, "they do not hear each other"
             for who in range(2):
                 self.speak(who, 1)
                 self.answer(who, 1)

@@ -33,6 +33,8 @@ class Server(Host):
         """A process that hangs and still owns the state."""
         self.consumed: set[bytes] = set()
         """Datagrams that a process with the state's keys has looked at: none of them is worth anything."""
+        self.had_rival = False
+        """Whether a process ever ran without the state, because another owned it."""
         self.lineage: Lineage = (0, 0)
         self.on_start: Callable[[], None] = lambda: None
         super().__init__(network, len(network.hosts) + 1, settings, PlainMemory())
@@ -50,6 +52,7 @@ class Server(Host):
         with self._mortal():
             memory = self.state.open(self.incarnation)
             self.lineage = (self.state.generation, 0 if memory else self.incarnation)
+            self.had_rival = self.had_rival or memory is None
             self.device = Device(self.settings, memory, Random(self.incarnation))
             if memory is not None and not same_keeper:
                 memory.drained = False

@@ -19,6 +19,7 @@ class Outliving:
         self.state = state
         self._configuration = configuration
         self._line = line
+        self._adopted: UdpSockets | None = None
         if not line.inherited:
             configuration.forget()
             state.memory.drained = False
@@ -63,11 +64,13 @@ class Outliving:
         descriptors = [inherited.pop(name) for name in _SOCKETS if name in inherited]
         if not descriptors:
             return None
-        sockets = UdpSockets()
+        self._adopted = sockets = UdpSockets()
         sockets.adopt(descriptors)
         return sockets
 
     def hold_sockets(self, sockets: UdpSockets) -> None:
+        if sockets is self._adopted:
+            return  # the keeper has had them all along
         for name, fd in zip(_SOCKETS, sockets.filenos, strict=False):
             self._line.hold(name, fd)
 

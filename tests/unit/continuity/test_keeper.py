@@ -1,0 +1,341 @@
+"""A keeper in a process of its own, with workers that do next to nothing."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import select
+import signal
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from handfast_tunnel.adapters import keeper
+from handfast_tunnel.adapters.keeper import READY, Keeper, KeeperLine, RestartLimit
+
+PATIENCE = 20.0
+PR_SET_CHILD_SUBREAPER = 36
+
+Work = Callable[[KeeperLine], int]
+
+
+class Kept:
+    """A keeper, and what its workers report, a line each."""
+
+    def __init__(self) -> None:
+        self.reports, self._writer = os.pipe()
+        self.pid = 0
+        self._text = b""
+
+    def report(self, text: object) -> None:
+        """Called by workers."""
+        os.write(self._writer, f"{text}\n".encode())
+
+    def start(self, work: Work, limit: RestartLimit | None = None) -> None:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # the child needs none of the other threads
+            self.pid = os.fork()
+        if not self.pid:
+            ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+            first = lambda: self.report("first ready")  # noqa: E731
+            os._exit(Keeper(work, limit or RestartLimit(), first).run())
+        os.close(self._writer)
+
+    def line(self) -> str:
+        """The next report; "" when all processes are gone."""
+        while b"\n" not in self._text:
+            assert select.select([self.reports], [], [], PATIENCE)[0], "nothing is reported"
+            data = os.read(self.reports, 4096)
+            if not data:
+                return ""
+            self._text += data
+        line, _, self._text = self._text.partition(b"\n")
+        return line.decode()
+
+    def status(self) -> int:
+        """The keeper's exit status."""
+        deadline = time.monotonic() + PATIENCE
+        while time.monotonic() < deadline:
+            pid, status = os.waitpid(self.pid, os.WNOHANG)
+            if pid:
+                self.pid = 0
+                return os.waitstatus_to_exitcode(status)
+            time.sleep(0.01)
+        raise AssertionError("the keeper does not end")
+
+    def end(self) -> None:
+        if self.pid:
+            os.kill(self.pid, signal.SIGKILL)
+            os.waitpid(self.pid, 0)
+        os.close(self.reports)
+
+
+@pytest.fixture
+def kept() -> Iterator[Kept]:
+    kept = Kept()
+    yield kept
+    kept.end()
+
+
+def die() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def state_of(pid: int) -> str:
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+# --- the end -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("status", [0, 1, 3])
+def test_a_worker_that_never_served_ends_the_keeper(kept: Kept, status: int) -> None:
+    kept.start(lambda _: status)
+    assert kept.status() == status
+
+
+def test_a_worker_that_ends_on_purpose_ends_the_keeper(kept: Kept) -> None:
+    def work(line: KeeperLine) -> int:
+        line.ready()
+        return 0
+
+    kept.start(work)
+    assert kept.status() == 0
+    assert kept.line() == "first ready"
+
+
+def test_a_worker_killed_before_it_served_ends_the_keeper(kept: Kept) -> None:
+    def work(_: KeeperLine) -> int:
+        die()
+        return 0
+
+    kept.start(work)
+    assert kept.status() == 128 + signal.SIGKILL
+
+
+def test_a_worker_that_fails_says_so(kept: Kept) -> None:
+    def work(_: KeeperLine) -> int:
+        raise RuntimeError
+
+    kept.start(work)
+    assert kept.status() == os.EX_SOFTWARE
+
+
+def test_a_worker_dies_with_its_keeper(kept: Kept) -> None:
+    def work(line: KeeperLine) -> int:
+        line.ready()
+        kept.report("serving")
+        time.sleep(PATIENCE)
+        return 0
+
+    kept.start(work)
+    assert [kept.line(), kept.line()] == ["first ready", "serving"]
+    os.kill(kept.pid, signal.SIGKILL)
+    assert kept.line() == ""
+
+
+# --- descriptors ---------------------------------------------------------------------------------
+
+
+def test_what_is_held_outlives_workers(kept: Kept) -> None:
+    reader, writer = os.pipe()
+
+    def work(line: KeeperLine) -> int:
+        kept.report(",".join(sorted(line.inherited)))
+        if not line.inherited:
+            os.write(writer, b"from the first worker")
+            line.hold("pipe", reader)
+            line.hold("other", writer)
+            line.release("other")
+            line.ready()
+            die()
+        kept.report(os.read(line.inherited["pipe"], 100).decode())
+        return 0
+
+    kept.start(work)
+    os.close(reader)
+    os.close(writer)
+    lines = [kept.line() for _ in range(4)]
+    assert lines == ["", "first ready", "pipe", "from the first worker"]
+    assert kept.status() == 0
+
+
+def test_what_is_held_is_held_when_the_call_returns(kept: Kept) -> None:
+    """Dying right after it loses nothing."""
+
+    def work(line: KeeperLine) -> int:
+        if len(line.inherited) == 8:
+            return 0
+        line.ready()
+        line.hold(str(len(line.inherited)), 0)
+        die()
+        return 1
+
+    kept.start(work, RestartLimit(20, 60))
+    assert kept.status() == 0
+
+
+def test_held_again_under_a_name_the_older_is_let_go(kept: Kept) -> None:
+    def work(line: KeeperLine) -> int:
+        descriptors = Path(f"/proc/{os.getppid()}/fd")
+        line.hold("tun", 0)
+        before = len(list(descriptors.iterdir()))
+        for _ in range(5):
+            line.hold("tun", 0)
+        kept.report(len(list(descriptors.iterdir())) - before)
+        line.release("tun")
+        kept.report(len(list(descriptors.iterdir())) - before)
+        return 0
+
+    kept.start(work)
+    assert [kept.line(), kept.line()] == ["0", "-1"]
+
+
+# --- deaths --------------------------------------------------------------------------------------
+
+
+def test_too_many_deaths_end_the_keeper(kept: Kept) -> None:
+    def work(line: KeeperLine) -> int:
+        kept.report("worker")
+        line.ready()
+        die()
+        return 0
+
+    kept.start(work, RestartLimit(2, 60))
+    assert kept.status() == 1
+    assert [kept.line() for _ in range(5)] == ["worker", "first ready", "worker", "worker", ""]
+
+
+def test_deaths_long_ago_do_not_count(kept: Kept) -> None:
+    lives = 6
+
+    def work(line: KeeperLine) -> int:
+        line.ready()
+        if len(line.inherited) == lives:
+            return 0
+        line.hold(str(len(line.inherited)), 0)
+        time.sleep(0.15)
+        die()
+        return 1
+
+    kept.start(work, RestartLimit(2, 0.2))
+    assert kept.status() == 0
+
+
+def test_a_worker_that_hangs_is_killed(kept: Kept, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(keeper, "WATCHDOG_SECONDS", 0.5)
+
+    def work(line: KeeperLine) -> int:
+        if line.inherited:
+            return 0
+        line.hold("tun", 0)
+        line.ready()
+        for _ in range(10):
+            line.alive()
+            time.sleep(0.1)
+        kept.report("hangs")
+        time.sleep(PATIENCE)
+        return 1
+
+    kept.start(work)
+    assert [kept.line(), kept.line()] == ["first ready", "hangs"]
+    assert kept.status() == 0
+
+
+def test_a_death_in_the_middle_of_a_request_is_but_a_death(kept: Kept) -> None:
+    def work(line: KeeperLine) -> int:
+        if line.inherited:
+            return 0
+        line.hold("tun", 0)
+        line.ready()
+        kept.report(os.getpid())
+        os.kill(os.getppid(), signal.SIGSTOP)
+        line._line.send(READY)
+        die()
+        return 1
+
+    kept.start(work)
+    assert kept.line() == "first ready"
+    worker = int(kept.line())
+    wait_for(lambda: state_of(worker) == "Z")
+    os.kill(kept.pid, signal.SIGCONT)
+    assert kept.status() == 0
+
+
+# --- signals and orphans -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1])
+def test_signals_reach_the_worker(kept: Kept, number: signal.Signals) -> None:
+    def work(line: KeeperLine) -> int:
+        caught: list[int] = []
+        signal.signal(number, lambda got, _: caught.append(got))
+        line.ready()
+        kept.report("serving")
+        wait_for(lambda: bool(caught))
+        return 0
+
+    kept.start(work)
+    assert [kept.line(), kept.line()] == ["first ready", "serving"]
+    os.kill(kept.pid, number)
+    assert kept.status() == 0
+
+
+def test_once_told_to_end_no_other_worker_starts(kept: Kept) -> None:
+    def work(line: KeeperLine) -> int:
+        line.ready()
+        kept.report("serving")
+        time.sleep(PATIENCE)
+        return 0
+
+    kept.start(work)
+    assert [kept.line(), kept.line()] == ["first ready", "serving"]
+    os.kill(kept.pid, signal.SIGTERM)
+    assert kept.status() == 128 + signal.SIGTERM
+    assert kept.line() == ""
+
+
+def test_a_signal_between_two_workers_is_not_lost() -> None:
+    idle = Keeper(lambda _: 1, RestartLimit(), lambda: None)
+    before = {number: signal.getsignal(number) for number in keeper.FORWARDED_SIGNALS}
+    try:
+        idle._forward(signal.SIGTERM, None)
+        assert idle.run() == 0
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def test_orphans_are_reaped_while_the_worker_lives(kept: Kept) -> None:
+    """In a container the keeper is PID 1; here it is a subreaper."""
+
+    def work(line: KeeperLine) -> int:
+        line.ready()
+        for _ in range(5):
+            middle = os.fork()
+            if not middle:
+                os.fork()
+                os._exit(0)
+            os.waitpid(middle, 0)
+        keeper_id = os.getppid()
+        children = Path(f"/proc/{keeper_id}/task/{keeper_id}/children")
+        deadline = time.monotonic() + PATIENCE
+        while len(children.read_text().split()) > 1 and time.monotonic() < deadline:
+            line.alive()
+            time.sleep(0.05)
+        kept.report(children.read_text().split() == [str(os.getpid())])
+        return 0
+
+    kept.start(work)
+    assert [kept.line(), kept.line()] == ["first ready", "True"]
+    assert kept.status() == 0

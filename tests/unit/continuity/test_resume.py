@@ -1,0 +1,154 @@
+"""What the next process does with what the last one left, in memory; `model` tries the combinations."""
+
+from __future__ import annotations
+
+import pytest
+
+from handfast_tunnel.core.configuration import InterfaceChange, PeerChange, Settings
+from handfast_tunnel.core.endpoint import Endpoint
+from handfast_tunnel.core.messages import TYPE_INITIATION, TYPE_TRANSPORT
+from tests.unit.core.network import Host, Network
+
+from .server import Server
+from .words import StateDouble, Steps
+
+
+def pair(*, endpoint: bool = False, announce: bool = True) -> tuple[Server, Host, Network]:
+    """A server with state, and a stock client with a session."""
+    network = Network()
+    server = Server(network, Settings(announce=announce), StateDouble(Steps()))
+    client = network.host(Settings(timers="strict", announce=False))
+    server.meet(client, endpoint=endpoint)
+    client.meet(server)
+    client.send(server, b"hello")
+    network.run(0.1)
+    server.send(client, b"welcome")
+    network.run(0.1)
+    assert (server.inbox.pop(), client.inbox.pop()) == (b"hello", b"welcome")
+    network.wire.clear()
+    return server, client, network
+
+
+def restart(server: Server, *, same_keeper: bool = True) -> None:
+    server.die()
+    server.start(same_keeper=same_keeper)
+
+
+@pytest.mark.parametrize("same_keeper", [False, True])
+def test_a_session_goes_on_without_a_handshake(same_keeper: bool) -> None:
+    server, client, network = pair()
+    restart(server, same_keeper=same_keeper)
+    client.send(server, b"up")
+    server.send(client, b"down")
+    network.run(1.0)
+    assert (server.inbox, client.inbox) == ([b"up"], [b"down"])
+    assert {datagram.type for datagram in network.wire} == {TYPE_TRANSPORT}
+    assert server.peer(client).method == "resumed"
+
+
+def test_an_interrupted_answer_is_made_up_for_at_once() -> None:
+    server, client, network = pair()
+    client.send(server, b"question")
+    network.run(0.1)
+    restart(server)
+    assert len(network.sent(server, TYPE_TRANSPORT)) == 1
+
+
+def test_a_session_dies_of_age_wherever_it_lives() -> None:
+    server, client, network = pair()
+    server.die()
+    network.run(180.0)
+    server.start(same_keeper=True)
+    assert not server.peer(client).keypairs
+
+
+def test_counters_go_on_above_the_ceiling() -> None:
+    server, client, network = pair()
+    server.send(client, b"one", b"two")
+    highest = network.sent(server, TYPE_TRANSPORT)[-1].counter
+    restart(server)
+    server.send(client, b"three")
+    assert network.sent(server, TYPE_TRANSPORT)[-1].counter == highest + 1
+
+
+def test_an_endpoint_outlives_the_process() -> None:
+    server, client, network = pair()
+    client.roam("10.9.9.9")
+    client.send(server, b"from elsewhere")
+    network.run(0.1)
+    restart(server)
+    endpoint = server.peer(client).endpoint
+    assert endpoint is not None
+    assert endpoint.host == "10.9.9.9"
+
+
+def test_an_endpoint_that_a_person_set_outlives_the_process() -> None:
+    """Where the peer was last heard is older news."""
+    server, client, _ = pair()
+    moved = Endpoint("10.7.7.7", 7)
+    change = PeerChange(client.key.public, endpoint=moved)
+    server.configure(InterfaceChange(peers=(change,)))
+    restart(server)
+    endpoint = server.peer(client).endpoint
+    assert endpoint is not None
+    assert endpoint.address == moved.address
+
+
+def test_after_link_down_and_a_restart_a_stray_is_answered() -> None:
+    server, client, network = pair(announce=False)
+    server.device.down(network.now)
+    restart(server)
+    assert not server.peer(client).keypairs
+    assert not network.sent(server)
+    client.send(server, b"lost")
+    network.run(1.0)
+    client.send(server, b"kept")
+    network.run(1.0)
+    assert network.sent(server, TYPE_INITIATION)
+    assert server.inbox == [b"kept"]
+
+
+# --- drained, committed --------------------------------------------------------------------------
+
+
+def test_drained_the_next_worker_comes_up_frozen_and_thaws() -> None:
+    server, client, network = pair()
+    client.send(server, b"question")
+    network.run(0.1)
+    server.drain()
+    restart(server)
+    assert server.device.frozen
+    network.run(30.0)
+    assert not network.sent(server)
+    server.thaw()
+    client.send(server, b"again")
+    network.run(1.0)
+    assert server.inbox[-1] == b"again"
+
+
+def test_drained_another_keepers_worker_serves() -> None:
+    server, _, _ = pair()
+    server.drain()
+    restart(server, same_keeper=False)
+    assert not server.device.frozen
+    restart(server)
+    assert not server.device.frozen
+
+
+@pytest.mark.parametrize("same_keeper", [False, True])
+def test_once_another_took_over_nothing_is_ever_sent_again(same_keeper: bool) -> None:
+    server, client, network = pair(endpoint=True)
+    server.device.commit_handover(1, network.now)
+    server.thaw()
+    assert server.device.frozen
+    restart(server, same_keeper=same_keeper)
+    server.thaw()
+    server.device.down(network.now)
+    server.device.up(network.now)
+    server.initiate(client)
+    server.send(client, b"nothing")
+    client.send(server, b"nothing")
+    network.run(60.0)
+    assert not network.sent(server)
+    assert not server.inbox
+    assert not server.peer(client).keypairs
