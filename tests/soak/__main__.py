@@ -40,8 +40,8 @@ off; datagrams are lost, repeated, altered, and replayed from elsewhere.
 What was checked after every operation of each: no nonce was used twice under one key, no packet was delivered
 twice or to the wrong peer, no address moved but by authenticated traffic, no session of another configuration
 was resumed, stamps rose, nothing was sent once another had taken over; and at last everybody heard everybody
-within 40 s, or 190 s where a process had run beside one that hung and kept the state. `tests/unit/continuity/bugs`
-holds bugs that these checks find.
+within 40 s, or 190 s where a process had run beside one that hung and kept the state.
+`tests/unit/continuity/bugs` holds bugs that these checks find.
 """
 
 
