@@ -7,6 +7,7 @@ its figure is what the first packet afterwards waits for an answer.
 
 from __future__ import annotations
 
+import compileall
 import signal
 import socket
 import time
@@ -16,6 +17,7 @@ from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 from functools import partial
 from itertools import product
+from pathlib import Path
 from statistics import median
 from typing import Any, Final
 
@@ -26,6 +28,8 @@ from tests.lab.namespaces import wait_until
 from tests.lab.network import Host, Network
 from tests.lab.peer import PORT, Peer, introduce
 from tests.lab.probes import Log, Probes
+
+import handfast_tunnel
 
 from .commands import numbered, peer_section, start_interface
 from .initiators import Initiator, open_sessions
@@ -221,6 +225,8 @@ class Scene:
 
 
 def run(rounds: int, peers: int, say: Callable[[str], None]) -> list[Row]:
+    # As an installation does: a start compiles nothing.
+    compileall.compile_dir(Path(handfast_tunnel.__file__).parent, quiet=1)
     rows: list[Row] = []
     for event, nat in product(Event, (False, True)):
         with Scene(event, nat=nat, peers=peers) as scene:

@@ -17,7 +17,7 @@ from tests.lab.namespaces import wait_until
 from tests.lab.network import Network
 from tests.lab.peer import Peer
 from tests.lab.probes import Probes
-from tests.lab.restarts import end_tree, take_down, worker_of
+from tests.lab.restarts import end_tree, kill_worker, take_down, worker_of
 from tests.lab.wire import session_completed
 
 WATCHDOG_SECONDS = 5.0
@@ -35,6 +35,15 @@ def test_a_hanging_worker_is_replaced(usual: Pair, probes: Probes) -> None:
     assert worker_of(usual.server) != former
     assert log.longest_silence(stopped) < WATCHDOG_SECONDS + 1
     assert not handshakes(usual, stopped)
+
+
+def test_a_successor_ends_with_its_socket(usual: Pair) -> None:
+    """As wireguard-go does; who watches the file outlives the worker."""
+    usual.start()
+    kill_worker(usual.server)
+    usual.client.reaches(usual.server)
+    usual.server.node.run("rm", "/run/wireguard/wg0.sock")
+    assert usual.server.running.wait() == 0
 
 
 @pytest.fixture

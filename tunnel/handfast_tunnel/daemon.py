@@ -81,7 +81,7 @@ def _open(options: Options, line: KeeperLine | None) -> tuple[Tunnel, list[_Serv
                 line.hold(name, listener.fileno())
     outliving = _outliving(tun.name, options, line) if line else None
     tunnel = Tunnel(tun, EventLoop(), options.settings, outliving)
-    return tunnel, _start_servers(tunnel, listeners, options)
+    return tunnel, _start_servers(tunnel, listeners, options, line)
 
 
 def _open_tun(options: Options, inherited: int | None) -> Tun:
@@ -134,9 +134,15 @@ def _open_control(interface: str) -> socket.socket | None:
         return None
 
 
-def _start_servers(tunnel: Tunnel, listeners: _Listeners, options: Options) -> list[_Server]:
+def _start_servers(
+    tunnel: Tunnel, listeners: _Listeners, options: Options, line: KeeperLine | None
+) -> list[_Server]:
     uapi = uapi_server.UapiServer(tunnel, listeners.uapi)
-    uapi.end_with_file()
+    former = line.inherited.get("inotify") if line else None
+    watch = uapi.end_with_file(former)
+    if line is not None and watch is not None and former is None:
+        # A process that closes the last one of it takes 20 ms longer to die.
+        line.hold("inotify", watch)
     servers: list[_Server] = [uapi]
     if listeners.control is not None:
         servers.append(control.ControlServer(tunnel, listeners.control))

@@ -12,7 +12,7 @@ from .histories import first_violation
 from .model import History
 
 COUNT = 2000
-PARTS = 4
+PARTS = 10
 BUG_COUNT = 2000
 ROOT = Path(__file__).parents[3]
 BUGS = Path(__file__).parent / "bugs"

@@ -62,21 +62,25 @@ class UapiServer:
         if self._path is not None:
             remove(self._path)
 
-    def end_with_file(self) -> None:
-        """Ends the process when the socket's file is removed, as wireguard-go does."""
+    def end_with_file(self, watch: int | None = None) -> int | None:
+        """Ends the process when the socket's file is removed, as wireguard-go does.
+
+        Returns the descriptor that tells of it; `watch` is that of a former worker.
+        """
         if self._path is None:
-            return
+            return None
         from .libc import watch_file
 
         try:
-            self._watch = watch_file(self._path)
+            self._watch = watch_file(self._path) if watch is None else watch
         except FileNotFoundError:
             self._removed()
-            return
+            return None
         except OSError as error:
             log.warning("will not notice the removal of %s: %s", self._path, error.strerror)
-            return
+            return None
         self._tunnel.loop.watch(self._watch, self._file_changed)
+        return self._watch
 
     def _file_changed(self, _events: int) -> None:
         os.read(self._watch, 4096)
