@@ -78,6 +78,10 @@ class Process:
     def wait(self, timeout: float = 5) -> int:
         return self._popen.wait(timeout)
 
+    def children(self) -> list[int]:
+        """Its child processes, as seen from outside."""
+        return _children(self.pid)
+
     def signal(self, number: int) -> None:
         if self._popen.poll() is None:
             os.kill(self.pid, number)

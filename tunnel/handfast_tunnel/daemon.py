@@ -73,13 +73,14 @@ def _open(options: Options, line: KeeperLine | None) -> tuple[Tunnel, list[_Serv
     """Opens what is not inherited, and has the keeper hold what is opened."""
     inherited = line.inherited if line else {}
     tun = _open_tun(options, inherited.get("tun"))
-    listeners = _open_listeners(tun.name, options, inherited)
+    name = options.interface if options.tun_fd is None else tun.name  # it may be renamed; its files are not
+    listeners = _open_listeners(name, options, inherited)
     if line is not None and not inherited:
         line.hold("tun", tun.fileno())
-        for name, listener in listeners._asdict().items():
+        for held, listener in listeners._asdict().items():
             if listener is not None:
-                line.hold(name, listener.fileno())
-    outliving = _outliving(tun.name, options, line) if line else None
+                line.hold(held, listener.fileno())
+    outliving = _outliving(name, options, line) if line else None
     tunnel = Tunnel(tun, EventLoop(), options.settings, outliving)
     return tunnel, _start_servers(tunnel, listeners, options, line)
 

@@ -69,7 +69,7 @@ def answer(tunnel: Tunnel, request: bytes) -> Answer:
     try:
         fields = json.loads(request)
         call = CALLS[fields["call"]]
-    except (ValueError, TypeError, KeyError):
+    except (ValueError, TypeError, KeyError, RecursionError):
         raise ConfigurationError(f"a request is JSON with a 'call' out of {', '.join(CALLS)}") from None
     return call(tunnel, fields)
 

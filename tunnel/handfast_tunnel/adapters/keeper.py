@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 WATCHDOG_SECONDS: Final = 5.0
 """A worker that says nothing for so long hangs, and is killed."""
 MESSAGE_BYTES: Final = 256
-FORWARDED_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1)
+FORWARDED_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 
 HOLD: Final = b"+"
 RELEASE: Final = b"-"
@@ -102,7 +102,7 @@ class Keeper:
         return 0
 
     def _forward(self, number: int, _frame: object) -> None:
-        self._ending = self._ending or number in {signal.SIGTERM, signal.SIGINT}
+        self._ending = True
         if self._worker:
             with suppress(ProcessLookupError):
                 os.kill(self._worker, number)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import socket
 import threading
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from ..errors import StartError
 
@@ -20,7 +20,9 @@ START_DELAY: Final = 1.0
 """The first packets come first; scrapes that are early wait in the listener's queue."""
 BACKLOG: Final = 16
 REQUEST_TIME: Final = 5
-"""A client that is slower holds a thread no longer."""
+"""A client that sends nothing for so long is dropped."""
+REQUESTS: Final = 8
+"""So many are served at a time."""
 
 log = logging.getLogger(__name__)
 
@@ -78,6 +80,20 @@ def _http_server(listener: socket.socket, application: WSGIApplication) -> WSGIS
 
     class Server(ThreadingMixIn, WSGIServer):
         daemon_threads = True
+        places = threading.BoundedSemaphore(REQUESTS)
+
+        def process_request(self, request: Any, client_address: Any) -> None:
+            """Turns clients away while as many as may are being served: slow ones must not add up."""
+            if self.places.acquire(blocking=False):
+                super().process_request(request, client_address)
+            else:
+                self.shutdown_request(request)
+
+        def process_request_thread(self, request: Any, client_address: Any) -> None:
+            try:
+                super().process_request_thread(request, client_address)
+            finally:
+                self.places.release()
 
     address = listener.getsockname()
     server = Server(address, Handler, bind_and_activate=False)

@@ -11,6 +11,11 @@ from .keeper import KeeperLine
 from .uapi import format_set
 from .udp import UdpSockets
 
+_BYTES_PER_INTERFACE = 1024
+_BYTES_PER_PEER = 384
+_BYTES_PER_PREFIX = 64
+"""At most, in the text of a `set`."""
+
 
 class Outliving:
     """A state memory and a line to the keeper."""
@@ -53,6 +58,12 @@ class Outliving:
 
     def load_configuration(self) -> bytes:
         return self._configuration.load()
+
+    def reserve(self, peers: int, allowed_ips: int) -> None:
+        """Room for a configuration of that many; raises OSError where there is none."""
+        self._configuration.reserve(
+            _BYTES_PER_INTERFACE + peers * _BYTES_PER_PEER + allowed_ips * _BYTES_PER_PREFIX
+        )
 
     def save_configuration(self, device: Device) -> Iterator[None]:
         """A job; a change is answered only when it is done."""

@@ -47,7 +47,7 @@ READ_BYTES: Final = VNET_HEADER.size + 65535
 
 _REQUEST = Struct("=16sH22x")
 _NUMBER_REQUEST = Struct("=16si20x")
-_NAME = re.compile(r"[^\s/:%]{1,15}")
+_NAME = re.compile(r"[!-$&-.0-9;-~]{1,15}")
 
 
 class LinkDeletedError(HandfastError):

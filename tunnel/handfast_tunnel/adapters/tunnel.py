@@ -24,6 +24,7 @@ from .udp import UdpSockets
 logger = logging.getLogger(__name__)
 
 _PEERS_PER_STEP: Final = 32
+_PREFIXES_PER_STEP: Final = 256
 _HANDSHAKE_SLICE: Final = 0.0005
 _HANDSHAKE_SHARE: Final = 0.25
 """While data waits, handshakes get so much of a turn, and at least one (RECOVERY, section 4)."""
@@ -45,11 +46,13 @@ class Tunnel:
         self._outliving = outliving
         self._tun = tun
         self._udp: UdpSockets | None = None
+        self._link_is_up = False
         self._link = LinkWatcher(tun.name)
         self._busy = False
         self._turn_began = loop.now
         self._handshake_cost = 0.0004
         self._udp_dropped_before = 0
+        self._told_of_port = False
         self._next_housekeeping = 0.0
         self._sweep_at = loop.now + REJECT_AFTER_TIME if outliving else math.inf
         loop.watch(self._link.fileno(), self._on_link)
@@ -93,6 +96,8 @@ class Tunnel:
         self._next_housekeeping = now + _HOUSEKEEPING
         self.device.set_wall_offset(time.time() - now)
         self._count_drops()
+        if self._link_is_up and not self.device.is_up:
+            self._up()
         if self._outliving is not None:
             self._outliving.beat()
             self._sweep(self._outliving, now)
@@ -206,6 +211,7 @@ class Tunnel:
             self._deleted()
             return
         self.device.set_mtu(state.mtu)
+        self._link_is_up = state.up
         if state.up and not self.device.is_up:
             self._up()
         elif not state.up and self.device.is_up:
@@ -217,9 +223,15 @@ class Tunnel:
             inherited = self._outliving.adopt_sockets() if self._outliving else None
             self._open_sockets(inherited or _bound_sockets(port, self.device.fwmark))
         except OSError as error:
-            remedy = f"choose another with `wg set {self.name} listen-port`"
-            logger.error("%s: cannot open UDP port %d: %s; %s", self.name, port, error.strerror, remedy)  # noqa: TRY400
+            if not self._told_of_port:
+                remedy = f"free it, or choose another with `wg set {self.name} listen-port`"
+                logger.error("%s: cannot open UDP port %d: %s; %s", self.name, port, error.strerror, remedy)  # noqa: TRY400
+            self._told_of_port = True
             return
+        self._go_up()
+
+    def _go_up(self) -> None:
+        self._told_of_port = False
         self.device.up(self.loop.now)
         if not self.device.frozen:
             self.loop.watch(self._tun.fileno(), self._on_tun)
@@ -272,15 +284,19 @@ class Tunnel:
             self._check_thaw()
         transaction = self.device.transaction()
         transaction.stage_interface(change)
-        for count, peer in enumerate(change.peers, 1):
-            transaction.stage(peer)
-            if count % _PEERS_PER_STEP == 0:
+        pieces = (piece for peer in change.peers for piece in peer.pieces(_PREFIXES_PER_STEP))
+        for count, piece in enumerate(pieces, 1):
+            transaction.stage(piece)
+            if count % _PEERS_PER_STEP == 0 or len(piece.allowed_ips) == _PREFIXES_PER_STEP:
                 yield
+        self._reserve(change)
         sockets = self._sockets_for(change)
         self.device.commit(transaction, self.loop.now)
         if sockets is not None:
             self._close_sockets()
             self._open_sockets(sockets)
+            if not self.device.is_up:
+                self._go_up()
         if self._outliving is not None:
             yield from self._outliving.save_configuration(self.device)
         if change.drain is not None:
@@ -288,15 +304,33 @@ class Tunnel:
         gc.freeze()
         self._transmit()
 
+    def _reserve(self, change: InterfaceChange) -> None:
+        """Room for the configuration as it will be at most, so that storing it cannot fail afterwards."""
+        if self._outliving is None:
+            return
+        former = self.device.peers.values()
+        peers = len(former) + len(change.peers)
+        prefixes = sum(len(peer.allowed_ips) for peer in former) + sum(
+            len(peer.allowed_ips) for peer in change.peers
+        )
+        try:
+            self._outliving.reserve(peers, prefixes)
+        except OSError as error:
+            raise ConfigurationError(
+                f"{self.name}: no room to store the configuration: {error.strerror}; "
+                "free the file system that --state names",
+                error.errno or errno.ENOSPC,
+            ) from error
+
     def _sockets_for(self, change: InterfaceChange) -> UdpSockets | None:
         """New sockets where the change asks for another port and the link is up; else marks the old ones."""
-        if self._udp is None:
+        if self._udp is None and (not self._link_is_up or change.listen_port is None):
             return None
         fwmark = self.device.fwmark if change.fwmark is None else change.fwmark
         port = change.listen_port
         try:
-            if port is not None and port != self._udp.port:
-                return _bound_sockets(port, fwmark)
+            if self._udp is None or (port is not None and port != self._udp.port):
+                return _bound_sockets(port or 0, fwmark)
             if fwmark != self.device.fwmark:
                 self._udp.set_mark(fwmark)
         except OSError as error:
@@ -337,6 +371,10 @@ class Tunnel:
 
     def handshake(self, public_keys: Sequence[bytes] | None) -> int:
         """Forces handshakes with the named peers, or all; how many were started."""
+        if self.device.frozen:
+            raise ConfigurationError(f"{self.name} is drained and sends nothing: `drain --off` first")
+        if not self.device.is_up:
+            raise ConfigurationError(f"{self.name} is down: `ip link set {self.name} up` first")
         return self.device.initiate(public_keys, self.loop.now)
 
 

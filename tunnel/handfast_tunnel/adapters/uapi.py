@@ -8,6 +8,7 @@ anything changes, so unlike there one bad value refuses all of it.
 from __future__ import annotations
 
 import errno
+import re
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, Final
 
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 PEERS_A_PIECE: Final = 32
 """How many peers one piece of a `get` holds: well below a millisecond of formatting."""
 LINE_LIMIT: Final = 64 * 1024
+_KEY_NAME: Final = re.compile("[a-z_]{1,32}")
+"""What may stand in a log; anything else could be a secret in the wrong place."""
 SET_LIMIT: Final = 64 * 1024 * 1024
 """No honest configuration is longer; it bounds what one client can make the process hold."""
 
@@ -82,7 +85,8 @@ class SetParser:
             else:
                 _PEER_KEYS[key](self._peer, value)
         except KeyError:
-            self._refuse(f"{self._section()} has no key {key[:64]!r}")
+            name = repr(key) if _KEY_NAME.fullmatch(key) else "as in this line"
+            self._refuse(f"{self._section()} has no key {name}")
         except ValueError as reason:
             self._refuse(f"{key} of {self._section()}: {reason}")
 

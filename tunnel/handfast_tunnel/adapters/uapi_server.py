@@ -100,7 +100,7 @@ class UapiServer:
             elif operation == b"get=1":
                 code = yield from self._get(client)
             else:
-                log.error("unknown operation %r on the configuration socket: client dropped", operation[:64])
+                log.error("neither get=1 nor set=1 on the configuration socket: client dropped")
                 return
             yield from client.send(format_status(code).encode())
 

@@ -29,11 +29,25 @@ class SavedConfiguration:
         except FileNotFoundError:
             return b""
 
+    def reserve(self, size: int) -> None:
+        """Takes room for `size` bytes before anything changes; raises OSError where there is none."""
+        fd = self._open_draft()
+        try:
+            os.posix_fallocate(fd, 0, size)
+        except OSError:
+            self._draft.unlink()
+            raise
+        finally:
+            os.close(fd)
+
+    def _open_draft(self) -> int:
+        return os.open(self._draft, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+
     def save(self, pieces: Iterable[str]) -> Iterator[None]:
         """A job that stores the pieces; the file counts when it ends."""
-        fd = os.open(self._draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-        with os.fdopen(fd, "w") as draft:
+        with os.fdopen(self._open_draft(), "w") as draft:
             for piece in pieces:
                 draft.write(piece)
                 yield
+            draft.truncate()
         self._draft.replace(self._path)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
 
 from .constants import BURST_PER_SECOND
@@ -31,6 +32,16 @@ class PeerChange:
     replace_allowed_ips: bool = False
     allowed_ips: tuple[Prefix, ...] = ()
     removed_allowed_ips: tuple[Prefix, ...] = ()
+
+    def pieces(self, size: int) -> Iterator[PeerChange]:
+        """The same as changes of at most `size` allowed IPs each, to be staged one after the other."""
+        if len(self.allowed_ips) <= size:
+            yield self
+            return
+        yield replace(self, allowed_ips=self.allowed_ips[:size])
+        for start in range(size, len(self.allowed_ips), size):
+            more = self.allowed_ips[start : start + size]
+            yield PeerChange(self.public_key, update_only=True, allowed_ips=more)
 
 
 @dataclass(frozen=True, slots=True)

@@ -54,6 +54,8 @@ from .session import Keypair
 from .tai64n import next_stamp, pack_stamp
 from .token_bucket import TokenBucket, TokenBuckets
 
+CLOCK_TOLERANCE_NS = 3600 * 10**9
+
 
 class Initiate(Enum):
     """Why an initiation is sent, which decides whether it may follow the last one closely."""
@@ -116,6 +118,8 @@ class Handshakes:
         for stale in peer.stale_slots(now, room=1):
             interface.discard_slot(stale)
         stamp = next_stamp(now + interface.wall_offset, peer.marks.outbound_stamp)
+        if stamp - int((now + interface.wall_offset) * 1e9) > CLOCK_TOLERANCE_NS:
+            interface.log(peer, "the clock is more than 1 h behind the last stamp sent: was it set back?")
         peer.marks.outbound_stamp = stamp
         index = interface.new_index()
         message, state = create_initiation(
