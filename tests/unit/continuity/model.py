@@ -53,6 +53,8 @@ class History:
         self.spoofed: set[bytes] = set()
         self.removed: set[Host] = set()
         self.removals: dict[Host, int] = {}
+        self.key_changes = 0
+        """A client forgets a peer that it removes, the last stamp with it."""
         self.epochs: dict[Host, int] = {}
         """How often the state's owner knew for certain that it has no such peer."""
         self.births: dict[int, object] = {}
@@ -280,6 +282,7 @@ class History:
         self.server.key = static_key(b"k" * 28 + number.to_bytes(4, "big"))
         if self.server.key.public == former:
             return
+        self.key_changes += 1
         self.server.configure(InterfaceChange(self.server.key.secret))
         for client in self.clients:
             psk = client.peers.pop(former).preshared_key
@@ -297,7 +300,7 @@ class History:
     def _note_stamp(self, own: bytes, peer: bytes, stamp: bytes) -> None:
         """Of an initiation to be sent: the peer refuses one that is not higher than the last."""
         client = next((c for c in self.clients if c.key.public == peer), None)
-        life = (self.server.lineage, self.removals[client]) if client else None
+        life = (self.server.lineage, self.removals[client]) if client else self.key_changes
         assert stamp > self.stamps.get((own, peer, life), b""), "TAI64N did not rise"
         self.stamps[own, peer, life] = stamp
 

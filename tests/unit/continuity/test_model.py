@@ -100,6 +100,10 @@ class Continuity(RuleBasedStateMachine):
 
 
 Continuity.TestCase.settings = settings(
-    max_examples=max(120, settings().max_examples), stateful_step_count=30, derandomize=True, database=None
+    max_examples=max(120, settings().max_examples),
+    stateful_step_count=30,
+    derandomize=True,
+    database=None,
+    report_multiple_bugs=False,
 )
 TestContinuity = Continuity.TestCase
