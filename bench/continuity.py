@@ -7,7 +7,6 @@ its figure is what the first packet afterwards waits for an answer.
 
 from __future__ import annotations
 
-import compileall
 import signal
 import socket
 import time
@@ -17,7 +16,6 @@ from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 from functools import partial
 from itertools import product
-from pathlib import Path
 from statistics import median
 from typing import Any, Final
 
@@ -29,9 +27,7 @@ from tests.lab.network import Host, Network
 from tests.lab.peer import PORT, Peer, introduce
 from tests.lab.probes import Log, Probes
 
-import handfast_tunnel
-
-from .commands import numbered, peer_section, start_interface
+from .commands import compile_tunnel, numbered, peer_section, start_interface
 from .initiators import Initiator, open_sessions
 from .results import Kind
 
@@ -225,8 +221,7 @@ class Scene:
 
 
 def run(rounds: int, peers: int, say: Callable[[str], None]) -> list[Row]:
-    # As an installation does: a start compiles nothing.
-    compileall.compile_dir(Path(handfast_tunnel.__file__).parent, quiet=1)
+    compile_tunnel()
     rows: list[Row] = []
     for event, nat in product(Event, (False, True)):
         with Scene(event, nat=nat, peers=peers) as scene:

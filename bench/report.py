@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Self
 
-from . import continuity, handshakes, kills, machine, peers, pictures, tables, throughput
+from . import continuity, handshakes, kills, machine, peers, pictures, readme, tables, throughput
 from .results import RestartResults
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 BENCHMARKS: Final = ROOT / "docs/benchmarks.md"
+README: Final = ROOT / "README.md"
 CONTINUITY: Final = ROOT / "docs/continuity.md"
 
 
@@ -103,6 +104,8 @@ def fill_in(places: Places) -> None:
         data = places.load(name)
         about = f"Measured by `{data['command']}`: {machine.sentence(data['machine'])}"
         tables.replace_section(_DOCUMENTS.get(name, BENCHMARKS), name, f"{about}\n\n{draw(places, name)}")
+    figures = readme.table(places.load("demo"), places.load("continuity"))
+    tables.replace_section(README, "figures", figures)
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ from tests.lab.tools import ToolMissingError
 
 from . import inotify
 from .clients import Server
+from .commands import compile_tunnel
 from .probes import Prober
 from .results import Kind, Outage
 from .site import Site
@@ -56,6 +57,7 @@ def affordable(plan: Plan) -> Plan:
 
 def run_round(plan: Plan) -> list[Outage]:
     """One kill and restart of every server; about `limit` + 20 s."""
+    compile_tunnel()
     with Prober() as prober, Site(plan.servers, plan.per_case, prober) as site:
         say(f"starting {len(site.servers)} servers and {plan.clients} wireguard-go clients")
         site.connect()
