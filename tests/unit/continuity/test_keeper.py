@@ -275,7 +275,7 @@ def test_a_death_in_the_middle_of_a_request_is_but_a_death(kept: Kept) -> None:
 # --- signals and orphans -------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_signals_reach_the_worker(kept: Kept, number: signal.Signals) -> None:
     def work(line: KeeperLine) -> int:
         caught: list[int] = []

@@ -81,7 +81,7 @@ class Tunnel:
             return
         if self._outliving.drained:
             self.device.freeze(self.loop.now)
-        self.device.set_wall_offset(time.time() - self.loop.now)
+        self._read_wall_clock(self.loop.now)
         parser = SetParser()
         parser.feed(self._outliving.load_configuration() + b"\n")
         transaction = self.device.transaction()
@@ -94,7 +94,7 @@ class Tunnel:
     def _keep_house(self, now: float) -> None:
         """What need not be done each turn."""
         self._next_housekeeping = now + _HOUSEKEEPING
-        self.device.set_wall_offset(time.time() - now)
+        self._read_wall_clock(now)
         self._count_drops()
         if self._link_is_up and not self.device.is_up:
             self._up()
@@ -159,9 +159,11 @@ class Tunnel:
         if now >= self._next_housekeeping:
             self._keep_house(now)
         if device.handshake_backlog:
+            self._read_wall_clock(now)
             now = self._work_off_handshakes(now)
         deadline = device.next_deadline(now)
         if deadline <= now:
+            self._read_wall_clock(now)
             device.handle_timers(now)
             deadline = device.next_deadline(now)
         self._transmit()
@@ -170,6 +172,10 @@ class Tunnel:
         self._busy = False
         self._turn_began = now
         return now if device.handshake_backlog else min(deadline, self._next_housekeeping)
+
+    def _read_wall_clock(self, now: float) -> None:
+        """For stamps: it may have been set since."""
+        self.device.set_wall_offset(time.time() - now)
 
     def _count_drops(self) -> None:
         """What the kernel did not take, beside what the core dropped."""
