@@ -84,12 +84,7 @@ class Tunnel:
         self._read_wall_clock(self.loop.now)
         parser = SetParser()
         parser.feed(self._outliving.load_configuration() + b"\n")
-        transaction = self.device.transaction()
-        change = parser.result()
-        transaction.stage_interface(change)
-        for peer in change.peers:
-            transaction.stage(peer)
-        self.device.commit(transaction, self.loop.now)
+        self.device.configure(parser.result(), self.loop.now)
 
     def _keep_house(self, now: float) -> None:
         """What need not be done each turn."""
