@@ -24,12 +24,18 @@ def carries_mac2(initiation: Datagram) -> bool:
     return any(initiation.payload[132:148])
 
 
-def trio(network: Network, called: Implementation, calling: Implementation) -> tuple[Peer, Peer, Flood, Rule]:
+OVERWHELMING = 30_000
+"""Initiations a second that a fast machine cannot work off between two bursts either: no lull, no luck."""
+
+
+def trio(
+    network: Network, called: Implementation, calling: Implementation, *, rate: float = 6_000
+) -> tuple[Peer, Peer, Flood, Rule]:
     """A pair that is about to meet, a flood towards the called one, and a count of its cookie replies."""
     called_host, calling_host, mallory = network.add("called", "calling", "mallory")
     target, caller = Peer(called_host, called), Peer(calling_host, calling)
     introduce(caller, target)
-    flood = Flood(mallory.node, called_host.ipv4, PORT, target.keys.public)
+    flood = Flood(mallory.node, called_host.ipv4, PORT, target.keys.public, rate)
     return target, caller, flood, network.filters.count(Message.COOKIE_REPLY, destination="mallory")
 
 
@@ -53,7 +59,7 @@ def test_our_initiation_is_retried_with_mac2_at_once(
 def test_our_cookie_lets_a_client_in(
     network: Network, handfast: Implementation, other: Implementation
 ) -> None:
-    ours, theirs, flood, cookies = trio(network, handfast, other)
+    ours, theirs, flood, cookies = trio(network, handfast, other, rate=OVERWHELMING)
     theirs.knows(ours, keepalive=1)
     capture = network.capture(theirs.host)
     ours.start()
