@@ -20,7 +20,7 @@ from . import continuity, handshakes, kills, peers, report, throughput
 from .restart import Plan, affordable, or_one_line, run_round, say
 from .results import TITLES, Outage, RestartResults
 
-RESTART_SERVERS: Final = ("wireguard-go", "wireguard-go-modern", "handfast")
+RESTART_SERVERS: Final = ("wireguard-go", "wireguard-go-modern", "handfast", "handfast-forgetful")
 
 
 @dataclass(frozen=True)

@@ -101,6 +101,10 @@ class Server:
         return TITLES[self.implementation.name]
 
     @property
+    def keeps_sessions(self) -> bool:
+        return self.implementation.name == "handfast"
+
+    @property
     def subnet(self) -> int:
         """Each client knows the server by another address of 10.<subnet>.0.0/16: no two share a route."""
         return 16 + self.host.number
@@ -122,6 +126,8 @@ class Tunnel:
     flow: Flow | None = None
     """Its probe; a quiet client has none and is asked for its handshakes."""
     handshakes: list[float] = field(default_factory=list)
+    asked: Flow | None = None
+    """A quiet client's packets after a restart that kept its session: there is no handshake to wait for."""
 
     @property
     def case(self) -> Case:
@@ -152,6 +158,8 @@ class Tunnel:
     @property
     def back(self) -> bool:
         """Something passed since the kill."""
+        if self.asked:
+            return bool(self.asked.arrivals)
         if self.flow:
             return self.flow.arrivals[-1] > self.server.killed + IN_FLIGHT
         return self.handshakes[-1] > self.server.killed
@@ -160,5 +168,11 @@ class Tunnel:
         killed = self.server.killed
         if self.flow:
             return Outage(self.server.title, self.case, *silence(self.flow.arrivals, killed, limit))
+        if self.server.keeps_sessions:
+            return Outage(self.server.title, self.case, self._waited())
         back = (at - killed for at in self.handshakes if killed < at <= killed + limit)
         return Outage(self.server.title, self.case, next(back, math.inf))
+
+    def _waited(self) -> float:
+        """How long the quiet client's first packet after the restart waited for an answer."""
+        return self.asked.arrivals[0] - self.asked.began if self.asked and self.asked.arrivals else math.inf

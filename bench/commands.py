@@ -5,10 +5,11 @@ from __future__ import annotations
 import compileall
 import socket
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
-from tests.lab.implementations import Implementation
+from tests.lab.implementations import Implementation, implementation
 from tests.lab.namespaces import LabError, Node, Process, wait_until
 
 import handfast_tunnel
@@ -17,6 +18,13 @@ import handfast_tunnel
 def compile_tunnel() -> None:
     """As an installation does: then a start compiles nothing."""
     compileall.compile_dir(Path(handfast_tunnel.__file__).parent, quiet=1)
+
+
+def program_named(name: str) -> Implementation:
+    """One of `results.TITLES`; forgetful is Handfast without state memory, whose sessions end with it."""
+    if name != "handfast-forgetful":
+        return implementation(name)
+    return replace(implementation("handfast").with_options(HANDFAST_STATE_DIR="none"), name=name)
 
 
 QUIET_LOG: Final = {"LOG_LEVEL": "error"}

@@ -1,8 +1,9 @@
 """`make demo`: kill a WireGuard server under real clients, and see when each is back.
 
-wireguard-go and Handfast run side by side. The clients are unmodified wireguard-go processes: sending,
-receiving, with keepalives only, and idle; behind NAT and not; with an endpoint that the restarted server
-knows and without; and, at a second pair of servers, with the first handshake initiation lost.
+wireguard-go and Handfast run side by side; Handfast twice: as it is, and with nothing kept over the kill.
+The clients are unmodified wireguard-go processes: sending, receiving, with keepalives only, and idle; behind
+NAT and not; with an endpoint that the restarted server knows and without; and, at a second set of servers,
+with the first handshake initiation lost.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from . import report, tables
 from .restart import Plan, affordable, or_one_line, run_round, say
 from .results import CASES, TITLES, RestartResults, scenario_median
 
-SERVERS: Final = ("wireguard-go", "handfast")
+SERVERS: Final = ("wireguard-go", "handfast", "handfast-forgetful")
 
 
 def arguments() -> argparse.Namespace:

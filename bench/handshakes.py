@@ -43,9 +43,9 @@ def _measure(hosts: TwoHosts, name: str, handshakes: int) -> float:
         # The first handshake of a peer costs a Diffie-Hellman that later ones do not.
         answered(sock, [peer.initiation() for peer in initiators])
         ready = [initiators[i % PEERS].initiation() for i in range(handshakes)]
-        before = processor_seconds(process.pid)
+        before = processor_seconds(process)
         responses = answered(sock, ready)
-        spent = processor_seconds(process.pid) - before
+        spent = processor_seconds(process) - before
     if responses < handshakes * 0.95:
         raise LabError(f"{name} answered only {responses} of {handshakes} initiations")
     return responses / spent

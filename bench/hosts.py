@@ -9,11 +9,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from tests.lab.implementations import implementation
 from tests.lab.namespaces import Lab, Node, Process
 from tests.lab.peer import PORT
 
-from .commands import start_interface
+from .commands import program_named, start_interface
 
 UNDERLAY: Final = {"server": "192.0.2.1", "client": "192.0.2.2"}
 OVERLAY: Final = {"server": "10.8.0.1", "client": "10.8.0.2"}
@@ -52,19 +51,28 @@ def interface(node: Node, program: str, configuration: str) -> Iterator[Process]
     """`wg0` of the node, up and configured, until it is killed."""
     node.run("rm", "-f", "/run/wireguard/wg0.sock")
     links = [f"address add {OVERLAY[node.name]}/8 dev wg0", "link set wg0 up"]
-    process = start_interface(implementation(program), node, configuration, links)
+    process = start_interface(program_named(program), node, configuration, links)
     try:
         yield process
     finally:
         process.kill()
 
 
-def processor_seconds(pid: int) -> float:
-    """User and system time that a process has used so far."""
+def processor_seconds(process: Process) -> float:
+    """User and system time that a program and its children, as a keeper's worker, have used so far."""
+    return sum(map(_processor_seconds, (process.pid, *process.children())))
+
+
+def _processor_seconds(pid: int) -> float:
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-def resident_megabytes(pid: int) -> float:
+def resident_megabytes(process: Process) -> float:
+    """Of a program and its children; what they share counts for each."""
+    return sum(map(_resident_megabytes, (process.pid, *process.children())))
+
+
+def _resident_megabytes(pid: int) -> float:
     status = Path(f"/proc/{pid}/status").read_text()
     return int(status.partition("VmRSS:")[2].split()[0]) / 1024

@@ -88,10 +88,10 @@ class Experiment:
         with interface(self._hosts.server, self._name, self._start) as process:
             self._wg("addconf", self._peers)
             show = self._time_show()
-            memory, idle = resident_megabytes(process.pid), _load(process, idle_seconds)
+            memory, idle = resident_megabytes(process), _load(process, idle_seconds)
             with self._hosts.socket_to_server() as sock:
                 sessions = open_sessions(sock, self._initiators)
-            memory_after = resident_megabytes(process.pid)
+            memory_after = resident_megabytes(process)
             idle_after = _load(process, idle_seconds)
         return Cost(setconf, addconf, show, memory, memory_after, sessions, idle, idle_after)
 
@@ -132,9 +132,9 @@ class Experiment:
 
 
 def _load(process: Process, seconds: float) -> float:
-    before = processor_seconds(process.pid)
+    before = processor_seconds(process)
     time.sleep(seconds)
-    return (processor_seconds(process.pid) - before) / seconds
+    return (processor_seconds(process) - before) / seconds
 
 
 def _share(load: float) -> str:

@@ -20,6 +20,7 @@ COLOURS: Final = {
     TITLES["wireguard-go"]: "#c2571a",
     TITLES["wireguard-go-modern"]: "#8d6e63",
     TITLES["handfast"]: "#1f6fb4",
+    TITLES["handfast-forgetful"]: "#7c5cc4",
 }
 MIXED: Final = "#7aaedb"
 """Handfast at one end only."""
@@ -34,7 +35,7 @@ STYLE: Final[dict[str, Any]] = {
     "axes.titleweight": "bold",
     "figure.dpi": 150,
 }
-TICKS: Final = (0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100)
+TICKS: Final = (0.001, 0.01, 0.1, 1, 10, 100)
 
 
 def outages(results: RestartResults, path: Path) -> None:
@@ -64,7 +65,7 @@ def _panel(panel: Axes, results: RestartResults, chosen: list[Outage]) -> None:
             points = [o for o in chosen if o.server == server and o.case.kind is kind]
             _lane(panel, points, y, lane, COLOURS[server], never, results.limit)
     panel.set_xscale("log")
-    panel.set_xlim(0.04, never * 1.35)
+    panel.set_xlim(0.0005, never * 1.35)
     ticks = [tick for tick in TICKS if tick < results.limit]
     panel.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
     panel.minorticks_off()

@@ -41,6 +41,8 @@ class Flow:
 
     sender: socket.socket
     target: tuple[str, int]
+    began: float = math.inf
+    """When its first packet left."""
     arrivals: array[float] = field(default_factory=lambda: array("d"))
 
 
@@ -130,6 +132,7 @@ class Prober(threading.Thread):
         for flow in slot:
             # Without the tunnel's device there is no route: a probe that cannot leave is lost.
             with contextlib.suppress(OSError):
+                flow.began = min(flow.began, time.monotonic())
                 flow.sender.sendto(b"probe", flow.target)
         for descriptor, _ in self._epoll.poll(0):
             with contextlib.suppress(OSError):

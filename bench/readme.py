@@ -5,7 +5,7 @@ from __future__ import annotations
 from statistics import median
 from typing import Any
 
-from .results import Kind
+from .results import TITLES, Kind
 from .tables import markdown
 
 _EVENTS = ("worker killed", "worker and keeper killed, started again")
@@ -28,7 +28,8 @@ def table(demo: dict[str, Any], continuity: dict[str, Any]) -> str:
     lines = []
     for kind in map(str, Kind):
         kept = [_seconds(median(killed[event, kind]["outages"])) for event in _EVENTS]
-        stock, ours = greeted["wireguard-go (Debian)", kind], greeted["Handfast", kind]
+        stock = greeted[TITLES["wireguard-go"], kind]
+        ours = greeted[TITLES["handfast-forgetful"], kind]
         lines.append([kind, _seconds(stock["median_seconds"]), *kept, _seconds(ours["median_seconds"])])
     return markdown(("client", *_TITLES), lines)
 

@@ -26,16 +26,17 @@ from .commands import (
     ip_batch,
     numbered,
     peer_section,
+    program_named,
     setconf,
     start_interface,
     uapi_socket,
 )
-from .probes import Prober
+from .probes import Flow, Prober
 from .results import Kind, Outage
 
 CLIENT: Final = "wireguard-go"
-FORGETFUL: Final = {"HANDFAST_STATE_DIR": "none"}
-"""Handfast keeps nothing over its restart here: what is left is to greet those whose endpoint is known."""
+ASK_AFTER: Final = 1.0
+"""Seconds that a quiet client is left alone after a restart that kept its session."""
 BESIDES: Final = ("nice", "-n", "10")
 """For 80 clients on the server's machine: elsewhere they would not compete with its start."""
 ECHO_PORT: Final = 7007
@@ -71,7 +72,7 @@ class Site:
             self._network.close()
             raise
         self.servers = [
-            Server(implementation(name).with_options(**FORGETFUL), host, lost)
+            Server(program_named(name), host, lost)
             for (name, lost), host in zip(names, hosts[:-2], strict=True)
         ]
         self._client_hosts = hosts[-2:]
@@ -159,12 +160,16 @@ class Site:
     def _open_probe(self, tunnel: Tunnel) -> None:
         client, server = tunnel.client, tunnel.server
         if client.kind is Kind.SENDING:
-            uplink = bound(client.host.node, client.address)
-            tunnel.flow = self._prober.add_flow(uplink, uplink, (tunnel.server_address, ECHO_PORT))
+            tunnel.flow = self._ask(tunnel)
         elif client.kind is Kind.RECEIVING:
             downlink = bound(server.host.node, tunnel.server_address)
             sink = bound(client.host.node, client.address, STREAM_PORT + server.subnet)
             tunnel.flow = self._prober.add_flow(downlink, sink, sink.getsockname())
+
+    def _ask(self, tunnel: Tunnel) -> Flow:
+        """The client sends, and the server's side answers."""
+        uplink = bound(tunnel.client.host.node, tunnel.client.address)
+        return self._prober.add_flow(uplink, uplink, (tunnel.server_address, ECHO_PORT))
 
     def restart(self, server: Server) -> None:
         """kill -9, and at once the same server again, with the endpoints that its administrator has."""
@@ -195,12 +200,15 @@ class Site:
         }
 
     def look(self) -> None:
-        """Ask the clients that are not probed for their handshakes."""
+        """Ask the clients that are not probed for their handshakes, or for a packet where there is none."""
+        now = time.monotonic()
         for client in self._clients:
             quiet = [tunnel for tunnel in self.tunnels if tunnel.client is client and not tunnel.flow]
             completed = client.last_handshakes() if quiet else {}
             for tunnel in quiet:
                 tunnel.note_handshake(completed.get(tunnel.server.keys.public, 0))
+                if tunnel.server.keeps_sessions and now > tunnel.server.killed + ASK_AFTER:
+                    tunnel.asked = tunnel.asked or self._ask(tunnel)
 
     def outages(self, limit: float) -> list[Outage]:
         return [tunnel.outage(limit) for tunnel in self.tunnels]

@@ -40,6 +40,7 @@ PAIRS: Final = (
     REFERENCE,
     Pair("wireguard-go", "wireguard-go"),
     Pair("handfast", "handfast"),
+    Pair("handfast-forgetful", "handfast-forgetful"),
     Pair("handfast", "wireguard-go-modern"),
 )
 
