@@ -37,6 +37,30 @@ def test_a_hanging_worker_is_replaced(usual: Pair, probes: Probes) -> None:
     assert not handshakes(usual, stopped)
 
 
+FAILS_ON_SIGNAL = """
+import signal
+
+def fail(*_):
+    raise RuntimeError("a bug")
+
+signal.signal(signal.SIGUSR1, fail)
+"""
+
+
+def test_a_failing_worker_is_replaced(usual: Pair, tmp_path: Path) -> None:
+    """An exception that nobody expected is no end that anyone asked for: nothing is cleaned up."""
+    (tmp_path / "sitecustomize.py").write_text(FAILS_ON_SIGNAL)
+    usual.server.environment |= {"PYTHONPATH": f"{tmp_path}:{os.environ.get('PYTHONPATH', '')}"}
+    usual.start()
+    usual.client.reaches(usual.server)
+    former, began = worker_of(usual.server), time.monotonic()
+    os.kill(former, signal.SIGUSR1)
+    wait_until(lambda: usual.server.running.children() not in ([], [former]), 5, "the next worker")
+    assert usual.client.ping(usual.server)
+    assert not handshakes(usual, began)
+    assert usual.server.wg("show", "wg0", "peers").strip() == usual.client.keys.public
+
+
 def test_a_successor_ends_with_its_socket(usual: Pair) -> None:
     """As wireguard-go does; who watches the file outlives the worker."""
     usual.start()

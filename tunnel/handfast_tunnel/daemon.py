@@ -62,11 +62,10 @@ def _serve(options: Options, background: Background | None, line: KeeperLine | N
         background.report(READY)
         background.detach()
     log.info("handfast-tunnel %s runs", __version__)
-    try:
-        return tunnel.run()
-    finally:
-        for server in servers:
-            server.close()
+    status = tunnel.run()
+    for server in servers:
+        server.close()
+    return status
 
 
 def _open(options: Options, line: KeeperLine | None) -> tuple[Tunnel, list[_Server]]:

@@ -63,17 +63,17 @@ class Tunnel:
         return [self._tun.features] + ([self._udp.features] if self._udp else [])
 
     def run(self) -> int:
-        """Serves until the loop is stopped; returns its status."""
+        """Serves until the loop is stopped; returns its status. Raises as a killed process dies: with all left
+        as it is, for the next worker."""
         logger.debug("%s", self._tun.features)
         self._take_over()
         self._link_changed(self._link.current())
         gc.freeze()
         if self._outliving is not None:
             self._outliving.ready()
-        try:
-            return self.loop.run(self._end_turn)
-        finally:
-            self._close()
+        status = self.loop.run(self._end_turn)
+        self._close()
+        return status
 
     def _take_over(self) -> None:
         """Goes on where a former worker of the same keeper stopped, before any packet is read."""
