@@ -50,7 +50,8 @@ signal.signal(signal.SIGUSR1, fail)
 def test_a_failing_worker_is_replaced(usual: Pair, tmp_path: Path) -> None:
     """An exception that nobody expected is no end that anyone asked for: nothing is cleaned up."""
     (tmp_path / "sitecustomize.py").write_text(FAILS_ON_SIGNAL)
-    usual.server.environment |= {"PYTHONPATH": f"{tmp_path}:{os.environ.get('PYTHONPATH', '')}"}
+    path = f"{tmp_path}:{os.environ.get('PYTHONPATH', '')}"
+    usual.server.environment |= {"PYTHONPATH": path, "LOG_LEVEL": "silent"}
     usual.start()
     usual.client.reaches(usual.server)
     former, began = worker_of(usual.server), time.monotonic()
