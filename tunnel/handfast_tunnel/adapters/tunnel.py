@@ -63,8 +63,10 @@ class Tunnel:
         return [self._tun.features] + ([self._udp.features] if self._udp else [])
 
     def run(self) -> int:
-        """Serves until the loop is stopped; returns its status. Raises as a killed process dies: with all left
-        as it is, for the next worker."""
+        """Serves until the loop is stopped; returns its status.
+
+        What it raises leaves all as it is, for the next worker, as a kill would.
+        """
         logger.debug("%s", self._tun.features)
         self._take_over()
         self._link_changed(self._link.current())
