@@ -72,7 +72,8 @@ def peer_figures(size: Size) -> dict[str, Any]:
 
 
 def continuity_figures(size: Size) -> dict[str, Any]:
-    return continuity.to_json(continuity.run(size.events, size.peers, say), size.peers)
+    rows, bulk = continuity.run(size.events, size.peers, say)
+    return continuity.to_json(rows, size.peers, bulk)
 
 
 def kill_figures(size: Size) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import compileall
 import socket
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
@@ -67,9 +67,15 @@ def listens(node: Node, interface: str) -> bool:
         return uapi.connect_ex(str(uapi_socket(node, interface))) == 0
 
 
-def start_interface(program: Implementation, node: Node, configuration: str, links: Iterable[str]) -> Process:
+def start_interface(
+    program: Implementation,
+    node: Node,
+    configuration: str,
+    links: Iterable[str],
+    environment: Mapping[str, str] = QUIET_LOG,
+) -> Process:
     """Start `wg0`, configure it, bring it up: what wg-quick does, in its order."""
-    process = program.launch(node, "wg0", QUIET_LOG)
+    process = program.launch(node, "wg0", environment)
     try:
         what = f"{program} to start on {node.name}"
         wait_until(lambda: process.poll() is not None or listens(node, "wg0"), 10, what, interval=0.001)

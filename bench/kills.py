@@ -26,8 +26,8 @@ from tests.lab.network import Network
 from tests.lab.peer import Peer, introduce
 from tests.lab.probes import Probes
 
-from .continuity import CLIENT, lost_between
 from .ring import Ring
+from .scene import CLIENTS, lost_between
 
 CALM_RATE: Final = 100.0
 ECHO_PORT: Final = 7007
@@ -50,7 +50,7 @@ class Pair:
         self.network = Network()
         server_host, client_host = self.network.add("server", "client")
         program = implementation("handfast").with_options("--restart-limit=100000/60", LOG_LEVEL="error")
-        self.server, self.client = Peer(server_host, program), Peer(client_host, implementation(CLIENT))
+        self.server, self.client = Peer(server_host, program), Peer(client_host, implementation(CLIENTS[0]))
         introduce(self.client, self.server)
 
     def __enter__(self) -> Pair:

@@ -66,7 +66,10 @@ def _peers(data: dict[str, Any], _picture: Path) -> str:
 
 
 def _continuity(data: dict[str, Any], _picture: Path) -> str:
-    return tables.markdown(*continuity.table(continuity.from_json(data)), left=3)
+    rows = continuity.from_json(data)
+    short, full = continuity.summary(rows), continuity.table(rows)
+    about = f"Bulk traffic was {data['bulk_mbit_per_second']:,.0f} Mbit/s, many peers {data['peers']:,}."
+    return f"{tables.markdown(*short)}\n\n{about}\n\n{tables.markdown(*full, left=4)}"
 
 
 def _kills(data: dict[str, Any], _picture: Path) -> str:

@@ -17,7 +17,7 @@ from tests.lab.namespaces import wait_until
 from tests.lab.network import Network
 from tests.lab.peer import Peer
 from tests.lab.probes import Probes
-from tests.lab.restarts import end_tree, kill_worker, take_down, worker_of
+from tests.lab.restarts import end_tree, keeper_of, kill_worker, take_down, worker_of
 from tests.lab.wire import session_completed
 
 WATCHDOG_SECONDS = 5.0
@@ -74,23 +74,16 @@ def test_a_successor_ends_with_its_socket(usual: Pair) -> None:
 @pytest.fixture
 def contained(usual: Pair) -> Pair:
     """The keeper is process 1 of a PID namespace, as in a container."""
-    handfast = usual.server.implementation
-    in_container = ("unshare", "--pid", "--fork", "--mount-proc", *handfast.command)
-    usual.server.implementation = Implementation(handfast.name, in_container, handfast.environment)
+    usual.server.implementation = usual.server.implementation.in_container()
     usual.start()
     usual.client.reaches(usual.server)
     return usual
 
 
-def child_of(pid: int) -> int:
-    return int(Path(f"/proc/{pid}/task/{pid}/children").read_text().split()[0])
-
-
 def test_as_process_1_it_goes_on_and_ends(contained: Pair) -> None:
     server, client = contained.server, contained.client
-    keeper = child_of(server.running.pid)
-    began = time.monotonic()
-    os.kill(child_of(keeper), signal.SIGKILL)
+    keeper, began = keeper_of(server), time.monotonic()
+    kill_worker(server)
     assert client.ping(server)
     assert not handshakes(contained, began)
     os.kill(keeper, signal.SIGTERM)
@@ -98,10 +91,18 @@ def test_as_process_1_it_goes_on_and_ends(contained: Pair) -> None:
     assert not server.node.run("ls", "/run/wireguard")
 
 
+def test_a_killed_container_resumes(contained: Pair) -> None:
+    """What is left of it is the state memory: in a pod, a volume in memory."""
+    began = end_tree(contained.server)
+    contained.server.start()
+    assert contained.client.ping(contained.server)
+    assert contained.server.ping(contained.client)
+    assert not handshakes(contained, began)
+
+
 def test_as_process_1_it_reaps_orphans(contained: Pair) -> None:
     server = contained.server
-    keeper = child_of(server.running.pid)
-    worker = child_of(keeper)
+    keeper, worker = keeper_of(server), worker_of(server)
     inside = ["nsenter", f"--target={keeper}", "--pid", "--user", "--preserve-credentials"]
     subprocess.run([*inside, "sh", "-c", "sleep 0.3 & sleep 0.3 &"], check=True)
     children = Path(f"/proc/{keeper}/task/{keeper}/children")

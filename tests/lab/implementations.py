@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from .namespaces import LabError, Node, Process, wait_until
@@ -22,6 +22,8 @@ class Implementation:
     name: str
     command: tuple[str, ...]
     environment: Mapping[str, str] = field(default_factory=dict)
+    container: tuple[str, ...] = ()
+    """The command that starts it, where that is to be process 1 of a PID namespace."""
 
     def __str__(self) -> str:
         return self.name
@@ -39,11 +41,17 @@ class Implementation:
     ) -> Process:
         """Start it and do not wait."""
         environment = {**self.environment, **(environment or {})}
-        return node.start(*self.command, interface, environment=environment, log=f"{self.name}-{interface}")
+        command = (*self.container, *self.command)
+        return node.start(*command, interface, environment=environment, log=f"{self.name}-{interface}")
 
     def with_options(self, *options: str, **environment: str) -> Implementation:
         """The same program with more options before the interface name and more environment."""
-        return Implementation(self.name, (*self.command, *options), {**self.environment, **environment})
+        merged = {**self.environment, **environment}
+        return replace(self, command=(*self.command, *options), environment=merged)
+
+    def in_container(self) -> Implementation:
+        """As process 1 of a PID namespace: what ends with it is all that a container runs."""
+        return replace(self, container=("unshare", "--pid", "--fork", "--mount-proc", "--kill-child"))
 
 
 def _listens(node: Node, interface: str, process: Process) -> bool:

