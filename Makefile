@@ -3,7 +3,7 @@ ARGS =
 PYTHON = .venv/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench soak clean
+.PHONY: help demo test lint bench soak fuzz clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-6s  %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -29,6 +29,10 @@ bench: ## measure restarts, throughput, handshakes and 10,000 peers
 soak: ## live 100,000 histories of crashes and restarts; docs/soak.md
 	@scripts/setup dev
 	@PYTHONPATH=tunnel:. $(PYTHON) -m tests.soak $(ARGS)
+
+fuzz: ## look for bytes that break a parser, a minute for each
+	@scripts/setup fuzz
+	@PYTHONPATH=tunnel:. $(PYTHON) -m tests.fuzz $(ARGS)
 
 clean: ## remove what was made in this checkout; the cache of built programs stays
 	rm -rf .venv .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache build dist

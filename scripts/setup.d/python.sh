@@ -12,6 +12,8 @@ provide_python() {
     "$uv" sync --quiet --frozen --all-extras
 }
 
+provide_fuzzer() { "$uv" sync --quiet --frozen --all-extras --group fuzz; }
+
 # Debian refuses pip outside of an environment (PEP 668), so uv gets its own.
 install_uv() {
     say "installing uv $(pin uv)"
