@@ -40,15 +40,15 @@ RecoveryState = Literal["pending", "waiting", "recovered"]
 class Recovery:
     """How far a peer is on its way back after a start."""
 
-    __slots__ = ("answered_at", "attempt", "due", "method", "started", "state")
+    __slots__ = ("answered", "attempt", "due", "method", "started", "state")
 
     def __init__(self, method: Method, state: RecoveryState) -> None:
         self.method: Method = method
         self.state: RecoveryState = state
         self.started: float | None = None
         """When its first initiation left."""
-        self.answered_at: float | None = None
-        """When the peer was first heard again."""
+        self.answered = False
+        """Whether the peer was heard again, though perhaps not on its newest session."""
         self.attempt = 0
         self.due = 0.0
 
