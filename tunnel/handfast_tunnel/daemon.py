@@ -23,8 +23,10 @@ from .adapters.process import (
 )
 from .adapters.tun import Tun
 from .adapters.tunnel import Tunnel
+from .continuity.bystander import BystanderMemory
 from .continuity.saved_configuration import SavedConfiguration
-from .continuity.state_file import StateFile, prepare_directory
+from .continuity.state_file import StateFile, StateHeldError, prepare_directory
+from .continuity.storage import Memory
 from .errors import HandfastError, StartError
 from .options import Options
 
@@ -79,8 +81,8 @@ def _open(options: Options, line: KeeperLine | None) -> tuple[Tunnel, list[_Serv
         for held, listener in listeners._asdict().items():
             if listener is not None:
                 line.hold(held, listener.fileno())
-    outliving = _outliving(name, options, line) if line else None
-    tunnel = Tunnel(tun, EventLoop(), options.settings, outliving)
+    memory, outliving = _memory(name, options, line) if line else (None, None)
+    tunnel = Tunnel(tun, EventLoop(), options.settings, memory, outliving)
     return tunnel, _start_servers(tunnel, listeners, options, line)
 
 
@@ -89,20 +91,23 @@ def _open_tun(options: Options, inherited: int | None) -> Tun:
     return Tun.create(options.interface) if descriptor is None else Tun.from_descriptor(descriptor)
 
 
-def _outliving(interface: str, options: Options, line: KeeperLine) -> Outliving | None:
-    """Without it everything works, but sessions end with the process."""
+def _memory(interface: str, options: Options, line: KeeperLine) -> tuple[Memory | None, Outliving | None]:
+    """Without state memory everything works, but sessions end with the process."""
     directory = options.state
     assert directory is not None
+    path = directory / f"{interface}.state"
     try:
         prepare_directory(directory, any_file_system=options.state_on_disk)
-        state = StateFile(directory / f"{interface}.state", interface)
+        state = StateFile(path, interface)
     except (HandfastError, OSError) as error:
         if options.state_required:
             raise StartError(f"no state memory: {error}") from error
         log.warning("sessions will end with this process: %s", error)
-        return None
+        is_bystander = isinstance(error, StateHeldError)
+        return BystanderMemory(path, interface) if is_bystander else None, None
     log.debug("state memory in %s, incarnation %d", directory, state.incarnation)
-    return Outliving(state, SavedConfiguration(directory / f"{interface}.configuration"), line)
+    configuration = SavedConfiguration(directory / f"{interface}.configuration")
+    return state.memory, Outliving(state, configuration, line)
 
 
 class _Listeners(NamedTuple):

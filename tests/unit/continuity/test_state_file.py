@@ -286,10 +286,10 @@ def _start_in_a_full_tmpfs() -> None:
         StateFile(Path("/mnt/wg0.state"), "wg0")
     assert full.value.errno == errno.ENOSPC
     with pytest.raises(StartError, match=r"no state memory: .*No space left"):
-        daemon._outliving("wg0", _options("--state", "/mnt"), _no_line())
+        daemon._memory("wg0", _options("--state", "/mnt"), _no_line())
     optional = parse(["wg0"], {})
     object.__setattr__(optional, "state", Path("/mnt"))
-    assert daemon._outliving("wg0", optional, _no_line()) is None
+    assert daemon._memory("wg0", optional, _no_line()) == (None, None)
 
 
 def _grow_in_a_full_tmpfs() -> None:

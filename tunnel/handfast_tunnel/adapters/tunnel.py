@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator, Sequence
 from typing import Final
 
+from ..continuity.storage import Memory
 from ..core.configuration import InterfaceChange, Settings
 from ..core.constants import REJECT_AFTER_TIME
 from ..core.device import Device
@@ -38,12 +39,18 @@ class Tunnel:
     """The interface `name`. Its methods are called from the event loop's thread only."""
 
     def __init__(
-        self, tun: Tun, loop: EventLoop, settings: Settings, outliving: Outliving | None = None
+        self,
+        tun: Tun,
+        loop: EventLoop,
+        settings: Settings,
+        memory: Memory | None = None,
+        outliving: Outliving | None = None,
     ) -> None:
         self.name = tun.name
         self.loop = loop
-        self.device = Device(settings, outliving.state.memory if outliving else None)
+        self.device = Device(settings, memory)
         self._outliving = outliving
+        self._is_bystander = memory is not None and outliving is None
         self._tun = tun
         self._udp: UdpSockets | None = None
         self._link_is_up = False
@@ -117,6 +124,8 @@ class Tunnel:
     # --- a turn -----------------------------------------------------------------------------------
 
     def _on_tun(self, _events: int) -> None:
+        if self._is_bystander and self._stands_by():
+            return
         try:
             packets = self._tun.read_batch()
         except LinkDeletedError:
@@ -129,7 +138,7 @@ class Tunnel:
 
     def _on_udp(self, fd: int) -> None:
         udp = self._udp
-        if udp is None:
+        if udp is None or (self._is_bystander and self._stands_by()):
             return
         now = self.loop.now
         packets: list[bytes] = []
@@ -153,6 +162,8 @@ class Tunnel:
         """Handshakes within their budget, then timers; returns when the next turn is due."""
         device = self.device
         now = self.loop.now
+        if self._is_bystander:
+            self._stands_by()
         if now >= self._next_housekeeping:
             self._keep_house(now)
         if device.handshake_backlog:
@@ -169,6 +180,12 @@ class Tunnel:
         self._busy = False
         self._turn_began = now
         return now if device.handshake_backlog else min(deadline, self._next_housekeeping)
+
+    def _stands_by(self) -> bool:
+        """Whether the owner of our state memory was told that another took over: it is over here, too."""
+        if self.device.committed:
+            self.drain(True)
+        return self.device.frozen
 
     def _read_wall_clock(self, now: float) -> None:
         """For stamps: it may have been set since."""

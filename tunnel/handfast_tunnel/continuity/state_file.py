@@ -44,7 +44,11 @@ _CONSTANT_WORDS: Final = Header.CHECKSUM
 
 
 class StateRefusedError(HandfastError):
-    """The directory or file cannot hold state, or another process holds it."""
+    """The directory or file cannot hold state."""
+
+
+class StateHeldError(StateRefusedError):
+    """Another process owns the file."""
 
 
 def boot_id() -> bytes:
@@ -190,7 +194,7 @@ def _lock(fd: int, path: Path) -> None:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             if time.monotonic() > deadline:
-                raise StateRefusedError(
+                raise StateHeldError(
                     f"{path} is held by another process, which may still be sending"
                 ) from None
             time.sleep(0.002)
