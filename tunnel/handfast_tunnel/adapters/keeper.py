@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from ..core.noise import static_key
-from .libc import die_with_parent
+from ..libc import die_with_parent
 
 log = logging.getLogger(__name__)
 

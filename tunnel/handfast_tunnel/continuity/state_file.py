@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Final
 
 from ..errors import HandfastError
+from ..libc import lock_memory
 from .layout import (
     HEADER_WORDS,
     MAGIC,
@@ -121,6 +122,7 @@ class StateFile:
         self._fd = _open_locked(path)
         try:
             self._mappings: list[mmap.mmap] = []
+            self._told_of_swap = False
             self.refused = self._begin_unless_good(interface)
             header = self._map(0, _HEADER_BYTES)
             self._extent_bytes = header[Header.PEERS] * PEER_WORDS * WORD
@@ -154,8 +156,18 @@ class StateFile:
     def _map(self, start: int, size: int) -> memoryview:
         mapping = mmap.mmap(self._fd, size, offset=start)
         mapping.madvise(mmap.MADV_DONTDUMP)
+        self._lock_into_memory(mapping)
         self._mappings.append(mapping)
         return memoryview(mapping).cast("Q")
+
+    def _lock_into_memory(self, mapping: mmap.mmap) -> None:
+        try:
+            lock_memory(mapping)
+        except OSError as error:
+            if not self._told_of_swap:
+                remedy = "raise RLIMIT_MEMLOCK, or grant the capability IPC_LOCK"
+                log.warning("session keys may be swapped to a disk: mlock: %s; %s", error.strerror, remedy)
+            self._told_of_swap = True
 
     def _map_extent(self, number: int) -> memoryview:
         return self._map(_HEADER_BYTES + number * self._extent_bytes, self._extent_bytes)
