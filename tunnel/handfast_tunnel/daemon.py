@@ -5,12 +5,14 @@ from __future__ import annotations
 import logging
 import socket
 import sys
+from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from . import __version__
 from .adapters import control, metrics_server, uapi_server
 from .adapters.event_loop import EventLoop
 from .adapters.keeper import Keeper, KeeperLine
+from .adapters.local_server import remove
 from .adapters.outliving import Outliving
 from .adapters.process import (
     READY,
@@ -81,9 +83,14 @@ def _open(options: Options, line: KeeperLine | None) -> tuple[Tunnel, list[_Serv
         for held, listener in listeners._asdict().items():
             if listener is not None:
                 line.hold(held, listener.fileno())
-    memory, outliving = _memory(name, options, line) if line else (None, None)
-    tunnel = Tunnel(tun, EventLoop(), options.settings, memory, outliving)
-    return tunnel, _start_servers(tunnel, listeners, options, line)
+    try:
+        memory, outliving = _memory(name, options, line) if line else (None, None)
+        tunnel = Tunnel(tun, EventLoop(), options.settings, memory, outliving)
+        return tunnel, _start_servers(tunnel, listeners, options, line)
+    except Exception:
+        if not inherited:
+            _remove_files(listeners, options)
+        raise
 
 
 def _open_tun(options: Options, inherited: int | None) -> Tun:
@@ -128,6 +135,13 @@ def _open_listeners(interface: str, options: Options, inherited: dict[str, int])
     else:
         uapi = uapi_server.inherit_listener(options.uapi_fd)
     return _Listeners(uapi, _open_control(interface), metrics)
+
+
+def _remove_files(listeners: _Listeners, options: Options) -> None:
+    """A start was refused: nothing of it is left. A supervisor's socket is its own."""
+    for listener in (listeners.uapi if options.uapi_fd is None else None, listeners.control):
+        if listener is not None:
+            remove(Path(listener.getsockname()))
 
 
 def _open_control(interface: str) -> socket.socket | None:
