@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import logging
+import os
 import socket
 import sys
 from pathlib import Path
@@ -23,8 +25,9 @@ from .adapters.process import (
     protect_secrets,
     spread_garbage_collection,
 )
+from .adapters.systemd import Notifier, Unwatched
 from .adapters.tun import Tun
-from .adapters.tunnel import Tunnel
+from .adapters.tunnel import SignsOfLife, Tunnel
 from .continuity.bystander import BystanderMemory
 from .continuity.saved_configuration import SavedConfiguration
 from .continuity.state_file import StateFile, StateHeldError, prepare_directory
@@ -47,7 +50,8 @@ def run(options: Options) -> int:
     if options.state is None:
         return _serve(options, background, None)
     detach = background.detach if background else lambda: None
-    return Keeper(lambda line: _serve(options, background, line), options.restart_limit, detach).run()
+    work = functools.partial(_serve, options, background)
+    return Keeper(work, options.restart_limit, detach, Notifier(os.environ)).run()
 
 
 def _serve(options: Options, background: Background | None, line: KeeperLine | None) -> int:
@@ -85,7 +89,11 @@ def _open(options: Options, line: KeeperLine | None) -> tuple[Tunnel, list[_Serv
                 line.hold(held, listener.fileno())
     try:
         memory, outliving = _memory(name, options, line) if line else (None, None)
-        tunnel = Tunnel(tun, EventLoop(), options.settings, memory, outliving)
+        life: SignsOfLife = Unwatched(Notifier(os.environ))
+        if line is not None:
+            line.can_be_replaced = outliving is not None
+            life = line
+        tunnel = Tunnel(tun, EventLoop(), options.settings, life, memory, outliving)
         return tunnel, _start_servers(tunnel, listeners, options, line)
     except Exception:
         if not inherited:

@@ -50,12 +50,6 @@ class Outliving:
         """A job: what nobody claimed by now has expired."""
         return self.state.memory.sweep()
 
-    def ready(self) -> None:
-        self._line.ready()
-
-    def beat(self) -> None:
-        self._line.alive()
-
     def load_configuration(self) -> bytes:
         return self._configuration.load()
 

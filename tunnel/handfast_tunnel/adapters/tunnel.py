@@ -8,7 +8,7 @@ import logging
 import math
 import time
 from collections.abc import Iterator, Sequence
-from typing import Final
+from typing import Final, Protocol
 
 from ..continuity.storage import Memory
 from ..core.configuration import InterfaceChange, Settings
@@ -35,6 +35,14 @@ _HOUSEKEEPING: Final = 1.0
 _COST_WEIGHT: Final = 1 / 16
 
 
+class SignsOfLife(Protocol):
+    """Who wants to know whether the tunnel serves: a keeper, a service manager."""
+
+    def ready(self) -> None: ...
+
+    def alive(self) -> None: ...
+
+
 class Tunnel:
     """The interface `name`. Its methods are called from the event loop's thread only."""
 
@@ -43,12 +51,14 @@ class Tunnel:
         tun: Tun,
         loop: EventLoop,
         settings: Settings,
+        life: SignsOfLife,
         memory: Memory | None = None,
         outliving: Outliving | None = None,
     ) -> None:
         self.name = tun.name
         self.loop = loop
         self.device = Device(settings, memory)
+        self._life = life
         self._outliving = outliving
         self._is_bystander = memory is not None and outliving is None
         self._tun = tun
@@ -78,8 +88,7 @@ class Tunnel:
         self._take_over()
         self._link_changed(self._link.current())
         gc.freeze()
-        if self._outliving is not None:
-            self._outliving.ready()
+        self._life.ready()
         status = self.loop.run(self._end_turn)
         self._close()
         return status
@@ -102,8 +111,8 @@ class Tunnel:
         self._count_drops()
         if self._link_is_up and not self.device.is_up:
             self._up()
+        self._life.alive()
         if self._outliving is not None:
-            self._outliving.beat()
             self._sweep(self._outliving, now)
 
     def _sweep(self, outliving: Outliving, now: float) -> None:
