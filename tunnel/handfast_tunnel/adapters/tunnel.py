@@ -10,11 +10,13 @@ import time
 from collections.abc import Iterator, Sequence
 from typing import Final, Protocol
 
+from ..continuity.layout import QUEUE_DROPS, Words
 from ..continuity.storage import Memory
 from ..core.configuration import InterfaceChange, Settings
 from ..core.constants import REJECT_AFTER_TIME
 from ..core.device import Device
 from ..errors import ConfigurationError
+from .drops import Drops
 from .event_loop import EventLoop
 from .link import LinkState, LinkWatcher
 from .outliving import Outliving
@@ -65,14 +67,20 @@ class Tunnel:
         self._udp: UdpSockets | None = None
         self._link_is_up = False
         self._link = LinkWatcher(tun.name)
+        marks: Words = outliving.state.queue_drops if outliving else [0] * QUEUE_DROPS
+        self.drops = Drops(self.device.statistics.dropped, tun, self._link, marks)
         self._busy = False
         self._turn_began = loop.now
         self._handshake_cost = 0.0004
-        self._udp_dropped_before = 0
         self._told_of_port = False
         self._next_housekeeping = 0.0
         self._sweep_at = loop.now + REJECT_AFTER_TIME if outliving else math.inf
         loop.watch(self._link.fileno(), self._on_link)
+
+    @property
+    def incarnation(self) -> int | None:
+        """Counts the owners of the state memory; None without one."""
+        return self._outliving.state.incarnation if self._outliving is not None else None
 
     @property
     def features(self) -> list[str]:
@@ -87,6 +95,8 @@ class Tunnel:
         logger.debug("%s", self._tun.features)
         self._take_over()
         self._link_changed(self._link.current())
+        if self._outliving is not None and self._outliving.is_successor:
+            self.drops.take_over(self._udp)
         gc.freeze()
         self._life.ready()
         status = self.loop.run(self._end_turn)
@@ -108,7 +118,7 @@ class Tunnel:
         """What need not be done each turn."""
         self._next_housekeeping = now + _HOUSEKEEPING
         self._read_wall_clock(now)
-        self._count_drops()
+        self.drops.look(self._udp)
         if self._link_is_up and not self.device.is_up:
             self._up()
         self._life.alive()
@@ -199,14 +209,6 @@ class Tunnel:
     def _read_wall_clock(self, now: float) -> None:
         """For stamps: it may have been set since."""
         self.device.set_wall_offset(time.time() - now)
-
-    def _count_drops(self) -> None:
-        """What the kernel did not take, beside what the core dropped."""
-        dropped = self.device.statistics.dropped
-        if self._tun.dropped_packets:
-            dropped["tun_write"] = self._tun.dropped_packets
-        if self._udp is not None and self._udp.dropped_datagrams:
-            dropped["udp_send"] = self._udp_dropped_before + self._udp.dropped_datagrams
 
     def _work_off_handshakes(self, now: float) -> float:
         """Returns when it was done."""
@@ -299,7 +301,7 @@ class Tunnel:
         if self._udp is not None:
             if not self.device.frozen:
                 self._unwatch_sockets()
-            self._udp_dropped_before += self._udp.dropped_datagrams
+            self.drops.closing(self._udp)
             self._udp.close()
             self._udp = None
             if self._outliving is not None:

@@ -21,6 +21,7 @@ from .layout import (
     HEADER_WORDS,
     MAGIC,
     PEER_WORDS,
+    QUEUE_DROPS,
     VERSION,
     WORD,
     Header,
@@ -176,6 +177,11 @@ class StateFile:
         size = os.fstat(self._fd).st_size
         os.posix_fallocate(self._fd, size, self._extent_bytes)
         return self._map_extent((size - _HEADER_BYTES) // self._extent_bytes)
+
+    @property
+    def queue_drops(self) -> memoryview:
+        """What the workers of one keeper have counted of the kernel's drops, for `Drops`."""
+        return self.header[Header.QUEUE_DROPS : Header.QUEUE_DROPS + QUEUE_DROPS]
 
     @property
     def incarnation(self) -> int:
