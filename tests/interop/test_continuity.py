@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -9,7 +11,7 @@ from contextlib import ExitStack
 import pytest
 
 from tests.interop.conftest import Pair
-from tests.interop.outliving import Conversation, handshakes, wait_for_method
+from tests.interop.outliving import Conversation, handshakes, in_container, wait_for_method
 from tests.lab.namespaces import wait_until
 from tests.lab.network import Network
 from tests.lab.peer import KeyPair, preshared_key
@@ -80,6 +82,27 @@ def test_connections_inside_stay_open(serving: Pair, conversations: list[Convers
     assert not handshakes(serving, began)
 
 
+@pytest.fixture
+def contained(serving: Pair) -> Pair:
+    serving.server.implementation = in_container(serving.server.implementation)
+    return serving
+
+
+def test_connections_outlive_the_container(contained: Pair, conversations: list[Conversation]) -> None:
+    """kill -9 of its process 1, and with it of every other process in it."""
+    server = contained.server
+    for conversation in conversations:
+        conversation.goes_on()
+    began = time.monotonic()
+    [keeper] = server.running.children()
+    os.kill(keeper, signal.SIGKILL)
+    server.running.wait()
+    server.start()
+    for conversation in conversations:
+        conversation.goes_on()
+    assert not handshakes(contained, began)
+
+
 def test_the_server_speaks_first(serving: Pair) -> None:
     """The client that only receives: nothing of it calls for an answer."""
     serving.start()
@@ -90,14 +113,14 @@ def test_the_server_speaks_first(serving: Pair) -> None:
         assert not handshakes(serving, began)
 
 
-def test_twenty_restarts_within_one_session(sending: tuple[Pair, Log]) -> None:
+def test_fifty_restarts_within_one_session(sending: tuple[Pair, Log]) -> None:
     pair, log = sending
     pair.server.stop()
     pair.server.implementation = pair.server.implementation.with_options("--restart-limit=100/60")
     began = time.monotonic()
     pair.server.start()
-    events = [kill_worker] * 5 + [kill_tree, kill_worker, end_and_start, kill_worker]
-    for event in events * 2 + [kill_worker, kill_tree]:
+    events = [kill_worker] * 5 + [kill_tree, kill_worker, end_and_start, kill_worker, kill_tree]
+    for event in events * 5:
         at = event(pair.server)
         wait_until(lambda at=at: log.settled(at, 2), 10, "answers afterwards")  # type: ignore[misc]
     assert not handshakes(pair, began)

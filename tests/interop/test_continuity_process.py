@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.interop.conftest import Pair, make_pair
-from tests.interop.outliving import handshakes
+from tests.interop.outliving import handshakes, in_container
 from tests.lab.implementations import Implementation, implementation
 from tests.lab.namespaces import wait_until
 from tests.lab.network import Network
