@@ -71,6 +71,8 @@ def _serve(options: Options, background: Background | None, line: KeeperLine | N
         background.detach()
     log.info("handfast-tunnel %s runs", __version__)
     status = tunnel.run()
+    if line is None:
+        Notifier(os.environ).stopping()
     for server in servers:
         server.close()
     return status

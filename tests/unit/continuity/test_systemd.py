@@ -125,9 +125,12 @@ def test_another_process_watchdog_is_left_alone(by_path: Manager) -> None:
 
 
 def test_without_state_memory_too(by_path: Manager) -> None:
-    by_path.start("--state=none")
+    process = by_path.start("--state=none")
     assert by_path.next() == "READY=1\nSTATUS=serving"
     assert [by_path.next() for _ in range(2)] == ["WATCHDOG=1"] * 2
+    process.signal(signal.SIGTERM)
+    assert by_path.next_but("WATCHDOG=1") == "STOPPING=1\nSTATUS=ending"
+    assert process.wait() == 0
 
 
 def test_where_state_memory_is_refused_too(node: Node, by_path: Manager) -> None:
