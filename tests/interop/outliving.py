@@ -8,7 +8,6 @@ from typing import Self
 
 from tests.interop.conftest import Pair
 from tests.lab.filters import Message
-from tests.lab.implementations import Implementation
 from tests.lab.namespaces import Node, wait_until
 from tests.lab.peer import Peer
 from tests.lab.restarts import status_of
@@ -25,12 +24,6 @@ def wait_for_method(server: Peer, client: Peer, method: str, timeout: float = 5)
 def handshakes(pair: Pair, since: float) -> list[Datagram]:
     """All handshake messages on the client's cable."""
     return [d for d in pair.on_client_cable.matching(since=since) if d.type is not Message.TRANSPORT]
-
-
-def in_container(handfast: Implementation) -> Implementation:
-    """Its keeper is process 1 of a PID namespace."""
-    command = ("unshare", "--pid", "--fork", "--mount-proc", *handfast.command)
-    return Implementation(handfast.name, command, handfast.environment)
 
 
 class Conversation:

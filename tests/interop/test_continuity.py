@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -11,7 +9,7 @@ from contextlib import ExitStack
 import pytest
 
 from tests.interop.conftest import Pair
-from tests.interop.outliving import Conversation, handshakes, in_container, wait_for_method
+from tests.interop.outliving import Conversation, handshakes, wait_for_method
 from tests.lab.namespaces import wait_until
 from tests.lab.network import Network
 from tests.lab.peer import KeyPair, preshared_key
@@ -84,20 +82,15 @@ def test_connections_inside_stay_open(serving: Pair, conversations: list[Convers
 
 @pytest.fixture
 def contained(serving: Pair) -> Pair:
-    serving.server.implementation = in_container(serving.server.implementation)
+    serving.server.implementation = serving.server.implementation.in_container()
     return serving
 
 
 def test_connections_outlive_the_container(contained: Pair, conversations: list[Conversation]) -> None:
     """kill -9 of its process 1, and with it of every other process in it."""
-    server = contained.server
     for conversation in conversations:
         conversation.goes_on()
-    began = time.monotonic()
-    [keeper] = server.running.children()
-    os.kill(keeper, signal.SIGKILL)
-    server.running.wait()
-    server.start()
+    began = kill_tree(contained.server)
     for conversation in conversations:
         conversation.goes_on()
     assert not handshakes(contained, began)

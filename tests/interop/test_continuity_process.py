@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.interop.conftest import Pair, make_pair
-from tests.interop.outliving import handshakes, in_container
+from tests.interop.outliving import handshakes
 from tests.lab.implementations import Implementation, implementation
 from tests.lab.namespaces import wait_until
 from tests.lab.network import Network
@@ -114,8 +114,14 @@ def test_as_process_1_it_reaps_orphans(contained: Pair) -> None:
 def test_as_process_1_it_is_ended_from_inside(contained: Pair, number: signal.Signals) -> None:
     """Signals without a handler do not reach a process 1."""
     server = contained.server
-    keeper = child_of(server.running.pid)
-    inside = ["nsenter", f"--target={keeper}", "--pid", "--user", "--mount", "--preserve-credentials"]
+    inside = [
+        "nsenter",
+        f"--target={keeper_of(server)}",
+        "--pid",
+        "--user",
+        "--mount",
+        "--preserve-credentials",
+    ]
     subprocess.run([*inside, "sh", "-c", f"kill -{number} 1"], check=True)
     assert server.running.wait() == 0
     assert not server.node.run("ls", "/run/wireguard")
@@ -125,19 +131,15 @@ def test_as_process_1_it_ends_with_1_when_too_many_workers_died(usual: Pair) -> 
     server = usual.server
     server.implementation = server.implementation.in_container().with_options("--restart-limit=1/60")
     server.start()
-    keeper = child_of(server.running.pid)
-    former = child_of(keeper)
-    os.kill(former, signal.SIGKILL)
-    children = Path(f"/proc/{keeper}/task/{keeper}/children")
-    wait_until(lambda: children.read_text().split() not in ([], [str(former)]), 5, "the next worker")
-    os.kill(child_of(keeper), signal.SIGKILL)
+    kill_worker(server)
+    os.kill(worker_of(server), signal.SIGKILL)
     assert server.running.wait() == 1
     assert "2 workers died within 60 s: giving up" in server.running.output()
 
 
 def test_as_process_1_it_ends_with_1_when_it_cannot_start(usual: Pair) -> None:
     handfast = usual.server.implementation.in_container()
-    done = usual.server.node.attempt(*handfast.command, "--state=/sys", "wg0")
+    done = usual.server.node.attempt(*handfast.container, *handfast.command, "--state=/sys", "wg0")
     assert done.returncode == 1
     assert done.stderr.startswith("handfast-tunnel: no state memory")
 
