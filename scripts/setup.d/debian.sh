@@ -10,6 +10,7 @@ interop_packages=(
     iputils-ping=ping
     nftables=nft
     procps=sysctl
+    systemd=systemd-analyze
     tcpdump=tcpdump
     util-linux=nsenter
     wireguard-go=wireguard-go

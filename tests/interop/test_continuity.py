@@ -80,6 +80,22 @@ def test_connections_inside_stay_open(serving: Pair, conversations: list[Convers
     assert not handshakes(serving, began)
 
 
+@pytest.fixture
+def contained(serving: Pair) -> Pair:
+    serving.server.implementation = serving.server.implementation.in_container()
+    return serving
+
+
+def test_connections_outlive_the_container(contained: Pair, conversations: list[Conversation]) -> None:
+    """kill -9 of its process 1, and with it of every other process in it."""
+    for conversation in conversations:
+        conversation.goes_on()
+    began = kill_tree(contained.server)
+    for conversation in conversations:
+        conversation.goes_on()
+    assert not handshakes(contained, began)
+
+
 def test_the_server_speaks_first(serving: Pair) -> None:
     """The client that only receives: nothing of it calls for an answer."""
     serving.start()
@@ -90,14 +106,14 @@ def test_the_server_speaks_first(serving: Pair) -> None:
         assert not handshakes(serving, began)
 
 
-def test_twenty_restarts_within_one_session(sending: tuple[Pair, Log]) -> None:
+def test_fifty_restarts_within_one_session(sending: tuple[Pair, Log]) -> None:
     pair, log = sending
     pair.server.stop()
     pair.server.implementation = pair.server.implementation.with_options("--restart-limit=100/60")
     began = time.monotonic()
     pair.server.start()
-    events = [kill_worker] * 5 + [kill_tree, kill_worker, end_and_start, kill_worker]
-    for event in events * 2 + [kill_worker, kill_tree]:
+    events = [kill_worker] * 5 + [kill_tree, kill_worker, end_and_start, kill_worker, kill_tree]
+    for event in events * 5:
         at = event(pair.server)
         wait_until(lambda at=at: log.settled(at, 2), 10, "answers afterwards")  # type: ignore[misc]
     assert not handshakes(pair, began)

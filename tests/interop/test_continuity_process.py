@@ -110,6 +110,47 @@ def test_as_process_1_it_reaps_orphans(contained: Pair) -> None:
     wait_until(lambda: children.read_text().split() == [str(worker)], 5, "the orphans to be reaped")
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_as_process_1_it_is_ended_from_inside(contained: Pair, number: signal.Signals) -> None:
+    """Signals without a handler do not reach a process 1."""
+    server = contained.server
+    inside = [
+        "nsenter",
+        f"--target={keeper_of(server)}",
+        "--pid",
+        "--user",
+        "--mount",
+        "--preserve-credentials",
+    ]
+    subprocess.run([*inside, "sh", "-c", f"kill -{number} 1"], check=True)
+    assert server.running.wait() == 0
+    assert not server.node.run("ls", "/run/wireguard")
+
+
+def test_as_process_1_it_ends_with_1_when_too_many_workers_died(usual: Pair) -> None:
+    server = usual.server
+    server.implementation = server.implementation.in_container().with_options("--restart-limit=1/60")
+    server.start()
+    kill_worker(server)
+    os.kill(worker_of(server), signal.SIGKILL)
+    assert server.running.wait() == 1
+    assert "2 workers died within 60 s: giving up" in server.running.output()
+
+
+def test_as_process_1_it_ends_with_1_when_it_cannot_start(usual: Pair) -> None:
+    handfast = usual.server.implementation.in_container()
+    done = usual.server.node.attempt(*handfast.container, *handfast.command, "--state=/sys", "wg0")
+    assert done.returncode == 1
+    assert done.stderr.startswith("handfast-tunnel: no state memory")
+
+
+def test_as_process_1_it_reaps_orphans_also_without_state_memory(usual: Pair) -> None:
+    usual.server.node.run("mkdir", "-m", "755", "/run/handfast")
+    usual.server.implementation = usual.server.implementation.in_container()
+    usual.server.start()
+    test_as_process_1_it_reaps_orphans(usual)
+
+
 class Clock:
     """The wall clock of one peer; CLOCK_MONOTONIC stays as it is."""
 

@@ -169,3 +169,27 @@ def test_a_hoarded_initiation_is_void_once_the_client_is_back(
     assert not capture.matching(Message.RESPONSE, destination=mallory.ipv4, since=delivered)
     assert client.status(server).endpoint == f"{server.host.ipv4}:{server.port}"
     assert client.ping(server)
+
+
+def test_a_late_answer_to_an_older_one_does_not_end_it(
+    quiet: Pair, network: Network, injector: Injector, mallory: Host
+) -> None:
+    """Two were hoarded. The older reaches the client by the server's path; the newer must be void, too."""
+    server, client = quiet.server, quiet.client
+    lose_keys(server)
+    cable = network.capture(mallory)
+    injector.send(stray(quiet), (mallory.ipv4, PORT), (server.host.ipv4, PORT))
+    [older] = cable.wait(Message.INITIATION, source=server.host.ipv4)
+    time.sleep(5.1)
+    injector.send(stray(quiet, 2000), (mallory.ipv4, PORT), (server.host.ipv4, PORT))
+    [_, newest] = cable.wait(Message.INITIATION, source=server.host.ipv4, count=2)
+    back = time.monotonic()
+    injector.send(older.payload, (server.host.ipv4, PORT), (client.host.ipv4, client.port))
+    capture = quiet.on_client_cable
+    capture.wait(Message.RESPONSE, source=client.host.ipv4, since=back, count=2, timeout=5)
+    wait_for_method(server, client, "answered")
+    delivered = time.monotonic()
+    injector.send(newest.payload, (mallory.ipv4, PORT), (client.host.ipv4, client.port))
+    time.sleep(0.3)
+    assert not capture.matching(Message.RESPONSE, destination=mallory.ipv4, since=delivered)
+    assert client.ping(server)

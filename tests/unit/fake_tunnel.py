@@ -15,12 +15,20 @@ if TYPE_CHECKING:
     from handfast_tunnel.adapters.tunnel import Tunnel
 
 
+class FakeDrops:
+    def __init__(self) -> None:
+        self.at_takeover = {"udp_queue": 2, "tun_queue": 1, "tun_host": 0}
+        self.in_queues = {"udp_queue": 4, "tun_queue": 3, "tun_host": 0}
+
+
 class FakeTunnel:
     def __init__(self, name: str = "wg0") -> None:
         self.name = name
         self.loop = EventLoop()
         self.device = Device(Settings())
         self.features = ["TUN: none", "UDP: none"]
+        self.incarnation: int | None = 3
+        self.drops = FakeDrops()
         self.applying = 0
         self.most_applying = 0
         self.handshakes: list[Sequence[bytes] | None] = []

@@ -163,6 +163,11 @@ STATUS: dict[str, Any] = {
     "public_key": KEY,
     "listen_port": 51820,
     "frozen": False,
+    "incarnation": 12,
+    "queue_drops": {
+        "at_takeover": {"udp_queue": 1000, "tun_queue": 200, "tun_host": 0},
+        "total": {"udp_queue": 123_456, "tun_queue": 200, "tun_host": 4},
+    },
     "settings": {"timers": "recovery", "announce": True, "burst_per_second": 500.0},
     "data_plane": ["TUN: none"],
     "recovery": {"total": 3, "pending": 1, "waiting": 1, "recovered": 1},
@@ -230,6 +235,7 @@ def test_status_is_a_table_of_80_columns() -> None:
     assert lines == [
         "wg0: serving on port 51820, 2 peers, public key",
         f"  {KEY}",
+        "  incarnation 12; packets lost in queues: 1200 at its takeover, 123660 in all",
         "  recovery: 1 of 3 peers back, 1 in progress, 1 left to come by themselves",
         "",
         "PEER         ENDPOINT                    RECOVERY  HANDSHAKE  RECEIVED      SENT",
@@ -241,6 +247,7 @@ def test_status_is_a_table_of_80_columns() -> None:
 def test_status_before_any_configuration() -> None:
     progress = {"total": 0, "pending": 0, "waiting": 0, "recovered": 0}
     fresh = {**STATUS, "public_key": None, "peers": [], "frozen": True, "recovery": progress}
+    fresh["incarnation"] = None
     assert format_status(fresh) == ["wg0: frozen on port 51820, 0 peers, public key", "  not set yet"]
 
 

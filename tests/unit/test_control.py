@@ -123,6 +123,9 @@ def test_status(tunnel: FakeTunnel, monkeypatch: pytest.MonkeyPatch) -> None:
     assert answer["interface"] == "wg0"
     assert answer["listen_port"] == 51820
     assert answer["frozen"] is False
+    assert answer["incarnation"] == 3
+    assert answer["queue_drops"]["at_takeover"] == {"udp_queue": 2, "tun_queue": 1, "tun_host": 0}
+    assert answer["queue_drops"]["total"] == {"udp_queue": 4, "tun_queue": 3, "tun_host": 0}
     assert answer["settings"] == {"timers": "recovery", "announce": True, "burst_per_second": 500.0}
     assert answer["data_plane"] == ["TUN: none", "UDP: none"]
     assert answer["recovery"] == {"total": 1, "pending": 0, "waiting": 0, "recovered": 1}

@@ -210,14 +210,18 @@ def test_without_a_place_for_its_control_socket_it_runs_nevertheless(node: Node)
 
 
 def test_its_memory_cannot_be_dumped(node: Node) -> None:
-    start(node)
-    limits = node.run("cat", f"/proc/{processes(node)[0]}/limits")
-    assert [line.split()[4:6] for line in limits.splitlines() if "core file" in line] == [["0", "0"]]
-    get_dumpable = (
-        "import ctypes; from handfast_tunnel.adapters.process import protect_secrets; "
-        "protect_secrets(); print(ctypes.CDLL(None).prctl(3))"
-    )
-    assert node.run(sys.executable, "-c", get_dumpable) == "0\n"
+    """By the same user, who needs no more rights than the tunnel for any other process."""
+    as_user = ["setpriv", "--bounding-set=-all,+net_admin", "--inh-caps=-all"]
+    node.start(*as_user, HANDFAST, "-f", "wg0")
+    node.start(*as_user, "sleep", "60", log="other")
+    wait_until(lambda: exists(node, CONTROL), 10, "the daemon")
+    keeper_and_worker, others = processes(node), node.run("pgrep", "-x", "sleep").split()
+    assert (len(keeper_and_worker), len(others)) == (2, 1)
+    for pid in keeper_and_worker:
+        limits = node.run("cat", f"/proc/{pid}/limits")
+        assert [line.split()[4:6] for line in limits.splitlines() if "core file" in line] == [["0", "0"]]
+        assert "denied" in node.attempt(*as_user, "head", "-c1", f"/proc/{pid}/environ").stderr
+    node.run(*as_user, "head", "-c1", f"/proc/{others[0]}/environ")
 
 
 def test_descriptors_of_a_supervisor_are_used(node: Node) -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from handfast_tunnel.adapters import link
 from handfast_tunnel.adapters.link import DELETED, LinkState, LinkWatcher, set_queue_length
+from handfast_tunnel.adapters.tun import Tun
 
 from .isolated import isolated, shell
 
@@ -93,3 +94,20 @@ def test_the_queue_length_is_set() -> None:
     assert "qlen 1234" in shell("ip link show one")
     with pytest.raises(OSError, match="no interface with this name"):
         set_queue_length("none", 1234)
+
+
+@isolated
+def test_drops_are_counted() -> None:
+    with closing(Tun.create("wg0")) as tun, closing(LinkWatcher("wg0")) as watcher:
+        shell("ip address add 10.9.0.1/24 dev wg0; ip link set wg0 txqueuelen 5 up")
+        before = watcher.dropped()
+        assert before is not None
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+            for _ in range(105):
+                sender.sendto(b"x", ("10.9.0.2", 9))
+        after = watcher.dropped()
+        assert after is not None
+        assert after[0] - before[0] >= 100
+        assert tun.read_batch()
+        shell("ip link del wg0")
+        assert watcher.dropped() is None

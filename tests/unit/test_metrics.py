@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import http.client
+import socket
+import threading
 from collections.abc import Generator, Iterator
-from contextlib import closing
+from contextlib import ExitStack, closing, suppress
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
@@ -81,6 +83,14 @@ def test_counters(tunnel: FakeTunnel, port: int) -> None:
     assert value(samples, "handfast_bytes_total", direction="sent") == 7
 
 
+def test_incarnation_and_what_a_takeover_lost(tunnel: FakeTunnel, port: int) -> None:
+    samples = scrape(port)
+    assert value(samples, "handfast_incarnation") == 3
+    assert value(samples, "handfast_takeover_dropped_packets", reason="udp_queue") == 2
+    tunnel.incarnation = None
+    assert "handfast_incarnation" not in {name for name, _ in scrape(port)}
+
+
 def test_histograms_are_cumulative(tunnel: FakeTunnel, port: int) -> None:
     for seconds in (0.004, 0.06, 0.07, 1000.0):
         tunnel.device.statistics.observe_reconnect("announced", seconds)
@@ -150,6 +160,22 @@ def test_health_is_the_event_loops(tunnel: FakeTunnel, port: int, monkeypatch: p
     tunnel.stop()
     for path in ("/healthz", "/metrics"):
         assert get(port, path) == (503, "the event loop does not answer\n")
+
+
+def test_slow_clients_keep_no_scrape_out(port: int, capsys: pytest.CaptureFixture[str]) -> None:
+    with ExitStack() as stack:
+        slow = []
+        for _ in range(3 * metrics_server.REQUESTS):
+            connection = stack.enter_context(socket.create_connection(("127.0.0.1", port), timeout=10))
+            connection.sendall(b"GET /metrics HTTP/1.1\r\nX-Slow: ")
+            slow.append(connection)
+        for _ in range(2 * metrics_server.REQUESTS):
+            assert get(port, "/healthz") == (200, "ok\n")
+        with suppress(ConnectionError):
+            assert slow[0].recv(1) == b""
+        threads = [thread for thread in threading.enumerate() if "process_request" in thread.name]
+        assert len(threads) <= metrics_server.REQUESTS
+    assert "Traceback" not in capsys.readouterr().err
 
 
 def test_nothing_else_is_served(port: int) -> None:

@@ -66,6 +66,15 @@ def test_no_room_for_the_configuration_refuses_the_whole_set(node: Node) -> None
     node.run(WG, "set", "wg0", "listen-port", "7002")
 
 
+@pytest.mark.parametrize("options", [["-f"], []])
+def test_a_refused_start_leaves_nothing(node: Node, options: list[str]) -> None:
+    refused = node.attempt(HANDFAST, *options, "--state=/sys", "wg0")
+    assert refused.returncode == 1
+    assert "no state memory" in refused.stderr
+    assert not node.run("find", "/run/wireguard", "/run/handfast", "-type", "s")
+    start(node)
+
+
 def test_a_drained_tunnel_does_not_claim_to_greet(node: Node) -> None:
     start(node)
     node.run("ip", "link", "set", "wg0", "up")

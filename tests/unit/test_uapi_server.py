@@ -12,6 +12,7 @@ import pytest
 from handfast_tunnel.adapters import local_server, uapi_server
 from handfast_tunnel.adapters.uapi_server import UapiServer, inherit_listener, open_listener
 from handfast_tunnel.errors import ConfigurationError, StartError
+from tests.lab.namespaces import wait_until
 
 from .fake_tunnel import FakeTunnel
 
@@ -40,8 +41,8 @@ def tunnel(path: Path) -> Iterator[FakeTunnel]:
 @contextlib.contextmanager
 def client(path: Path) -> Iterator[socket.socket]:
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+        connection.connect(str(path))  # waits while the queue is full, as it would not under a timeout
         connection.settimeout(10)
-        connection.connect(str(path))
         yield connection
 
 
@@ -162,20 +163,57 @@ def test_a_bug_in_a_set_ends_only_its_connection(tunnel: FakeTunnel, path: Path)
     assert ask(path, "set=1\nfwmark=5\n\n") == "errno=0\n\n"
 
 
+GET, DONE = b"get=1\n\n", "errno=0\n\n"
+
+
 @pytest.mark.usefixtures("tunnel")
-def test_more_clients_than_the_limit_wait(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_idle_clients_keep_nobody_out(path: Path) -> None:
+    with contextlib.ExitStack() as stack:
+        for _ in range(local_server.CLIENT_LIMIT + 3):
+            connection = stack.enter_context(client(path))
+            with contextlib.suppress(BrokenPipeError):
+                connection.sendall(b"set=1\n")
+        for _ in range(3):
+            assert ask(path, GET.decode()) == DONE
+
+
+@pytest.mark.usefixtures("tunnel")
+def test_who_was_idle_for_longest_goes_for_another(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(local_server, "CLIENT_LIMIT", 2)
-    with client(path) as first, client(path) as second, client(path) as third:
+    with client(path) as first, client(path) as second:
+        for connection in (first, second, first):
+            connection.sendall(GET)
+            assert receive_answer(connection) == DONE
+        assert ask(path, GET.decode()) == DONE
+        assert second.recv(1) == b""
+        first.sendall(GET)
+        assert receive_answer(first) == DONE
+
+
+def test_where_all_are_served_another_waits(
+    tunnel: FakeTunnel, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(local_server, "CLIENT_LIMIT", 2)
+    go_on = threading.Event()
+
+    def apply(_: object) -> Iterator[None]:
+        while not go_on.is_set():
+            yield
+
+    monkeypatch.setattr(tunnel, "apply", apply)
+    with client(path) as first, client(path) as second:
         for connection in (first, second):
-            connection.sendall(b"get=1\n\n")
-            assert receive_answer(connection) == "errno=0\n\n"
-        third.sendall(b"get=1\n\n")
-        third.settimeout(0.2)
-        with pytest.raises(TimeoutError):
-            third.recv(100)
-        first.close()
-        third.settimeout(10)
-        assert receive_answer(third) == "errno=0\n\n"
+            connection.sendall(b"set=1\nfwmark=1\n\n")
+        wait_until(lambda: len(tunnel.loop._jobs) == 2, 10, "both to be served")
+        with client(path) as third:
+            third.sendall(GET)
+            third.settimeout(0.2)
+            with pytest.raises(TimeoutError):
+                third.recv(100)
+            go_on.set()
+            third.settimeout(10)
+            answers = [receive_answer(connection) for connection in (first, second, third)]
+        assert answers == [DONE] * 3
 
 
 def test_removing_the_socket_ends_the_tunnel(tunnel: FakeTunnel, path: Path) -> None:

@@ -530,3 +530,20 @@ def test_buffers_are_as_large_as_they_may_be() -> None:
         for each in left._sockets.values():
             granted = each._socket.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF)
             assert granted >= 2 * min(allowed, udp.BUFFER_BYTES)
+
+
+@isolated
+def test_overflows_are_counted_as_long_as_the_socket_lives(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(udp, "BUFFER_BYTES", 4096)
+    first, successor = UdpSockets(), UdpSockets()
+    first.bind(0)
+    assert first.overflows == 0
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+        for _ in range(1000):
+            sender.sendto(bytes(1000), ("127.0.0.1", first.port))
+    assert 900 < first.overflows < 1000
+    successor.adopt([os.dup(fd) for fd in first.filenos])
+    assert successor.overflows == first.overflows
+    first.close()
+    successor.close()
+    assert successor.overflows == 0

@@ -122,6 +122,12 @@ def format_status(status: Mapping[str, Any]) -> list[str]:
         f"{status['interface']}: {state} on port {status['listen_port']}, {peers}, public key",
         f"  {status['public_key'] or 'not set yet'}",
     ]
+    if status["incarnation"] is not None:
+        lost = {when: sum(drops.values()) for when, drops in status["queue_drops"].items()}
+        lines.append(
+            f"  incarnation {status['incarnation']}; packets lost in queues: "
+            f"{lost['at_takeover']} at its takeover, {lost['total']} in all"
+        )
     if recovery["total"]:
         lines.append(
             f"  recovery: {recovery['recovered']} of {_count(recovery['total'], 'peer')} back, "

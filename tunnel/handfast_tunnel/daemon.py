@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import functools
 import logging
+import os
 import socket
 import sys
+from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from . import __version__
 from .adapters import control, metrics_server, uapi_server
 from .adapters.event_loop import EventLoop
 from .adapters.keeper import Keeper, KeeperLine
+from .adapters.local_server import remove
 from .adapters.outliving import Outliving
 from .adapters.process import (
     READY,
@@ -21,10 +25,13 @@ from .adapters.process import (
     protect_secrets,
     spread_garbage_collection,
 )
+from .adapters.systemd import Notifier, Unwatched
 from .adapters.tun import Tun
-from .adapters.tunnel import Tunnel
+from .adapters.tunnel import SignsOfLife, Tunnel
+from .continuity.bystander import BystanderMemory
 from .continuity.saved_configuration import SavedConfiguration
-from .continuity.state_file import StateFile, prepare_directory
+from .continuity.state_file import StateFile, StateHeldError, prepare_directory
+from .continuity.storage import Memory
 from .errors import HandfastError, StartError
 from .options import Options
 
@@ -43,7 +50,8 @@ def run(options: Options) -> int:
     if options.state is None:
         return _serve(options, background, None)
     detach = background.detach if background else lambda: None
-    return Keeper(lambda line: _serve(options, background, line), options.restart_limit, detach).run()
+    work = functools.partial(_serve, options, background)
+    return Keeper(work, options.restart_limit, detach, Notifier(os.environ)).run()
 
 
 def _serve(options: Options, background: Background | None, line: KeeperLine | None) -> int:
@@ -63,6 +71,8 @@ def _serve(options: Options, background: Background | None, line: KeeperLine | N
         background.detach()
     log.info("handfast-tunnel %s runs", __version__)
     status = tunnel.run()
+    if line is None:
+        Notifier(os.environ).stopping()
     for server in servers:
         server.close()
     return status
@@ -79,9 +89,18 @@ def _open(options: Options, line: KeeperLine | None) -> tuple[Tunnel, list[_Serv
         for held, listener in listeners._asdict().items():
             if listener is not None:
                 line.hold(held, listener.fileno())
-    outliving = _outliving(name, options, line) if line else None
-    tunnel = Tunnel(tun, EventLoop(), options.settings, outliving)
-    return tunnel, _start_servers(tunnel, listeners, options, line)
+    try:
+        memory, outliving = _memory(name, options, line) if line else (None, None)
+        life: SignsOfLife = Unwatched(Notifier(os.environ))
+        if line is not None:
+            line.can_be_replaced = outliving is not None
+            life = line
+        tunnel = Tunnel(tun, EventLoop(), options.settings, life, memory, outliving)
+        return tunnel, _start_servers(tunnel, listeners, options, line)
+    except Exception:
+        if not inherited:
+            _remove_files(listeners, options)
+        raise
 
 
 def _open_tun(options: Options, inherited: int | None) -> Tun:
@@ -89,20 +108,23 @@ def _open_tun(options: Options, inherited: int | None) -> Tun:
     return Tun.create(options.interface) if descriptor is None else Tun.from_descriptor(descriptor)
 
 
-def _outliving(interface: str, options: Options, line: KeeperLine) -> Outliving | None:
-    """Without it everything works, but sessions end with the process."""
+def _memory(interface: str, options: Options, line: KeeperLine) -> tuple[Memory | None, Outliving | None]:
+    """Without state memory everything works, but sessions end with the process."""
     directory = options.state
     assert directory is not None
+    path = directory / f"{interface}.state"
     try:
         prepare_directory(directory, any_file_system=options.state_on_disk)
-        state = StateFile(directory / f"{interface}.state", interface)
+        state = StateFile(path, interface)
     except (HandfastError, OSError) as error:
         if options.state_required:
             raise StartError(f"no state memory: {error}") from error
         log.warning("sessions will end with this process: %s", error)
-        return None
+        is_bystander = isinstance(error, StateHeldError)
+        return BystanderMemory(path, interface) if is_bystander else None, None
     log.debug("state memory in %s, incarnation %d", directory, state.incarnation)
-    return Outliving(state, SavedConfiguration(directory / f"{interface}.configuration"), line)
+    configuration = SavedConfiguration(directory / f"{interface}.configuration")
+    return state.memory, Outliving(state, configuration, line)
 
 
 class _Listeners(NamedTuple):
@@ -123,6 +145,13 @@ def _open_listeners(interface: str, options: Options, inherited: dict[str, int])
     else:
         uapi = uapi_server.inherit_listener(options.uapi_fd)
     return _Listeners(uapi, _open_control(interface), metrics)
+
+
+def _remove_files(listeners: _Listeners, options: Options) -> None:
+    """A start was refused: nothing of it is left. A supervisor's socket is its own."""
+    for listener in (listeners.uapi if options.uapi_fd is None else None, listeners.control):
+        if listener is not None:
+            remove(Path(listener.getsockname()))
 
 
 def _open_control(interface: str) -> socket.socket | None:

@@ -15,6 +15,7 @@ import pytest
 
 from handfast_tunnel.adapters import keeper
 from handfast_tunnel.adapters.keeper import READY, Keeper, KeeperLine, RestartLimit
+from handfast_tunnel.adapters.systemd import Notifier
 
 PATIENCE = 20.0
 PR_SET_CHILD_SUBREAPER = 36
@@ -28,6 +29,7 @@ class Kept:
     def __init__(self) -> None:
         self.reports, self._writer = os.pipe()
         self.pid = 0
+        self.environment: dict[str, str] = {}
         self._text = b""
 
     def report(self, text: object) -> None:
@@ -41,7 +43,12 @@ class Kept:
         if not self.pid:
             ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
             first = lambda: self.report("first ready")  # noqa: E731
-            os._exit(Keeper(work, limit or RestartLimit(), first).run())
+
+            def replaceable(line: KeeperLine) -> int:
+                line.can_be_replaced = True
+                return work(line)
+
+            os._exit(Keeper(replaceable, limit or RestartLimit(), first, Notifier(self.environment)).run())
         os.close(self._writer)
 
     def line(self) -> str:
@@ -252,6 +259,73 @@ def test_a_worker_that_hangs_is_killed(kept: Kept, monkeypatch: pytest.MonkeyPat
     assert kept.status() == 0
 
 
+def test_a_successor_that_hangs_before_it_serves_is_killed(
+    kept: Kept, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(keeper, "START_SECONDS", 0.3)
+
+    def work(line: KeeperLine) -> int:
+        lives = len(line.inherited)
+        line.hold(str(lives), 0)
+        if lives == 1:
+            kept.report("hangs")
+            time.sleep(PATIENCE)
+        if lives == 2:
+            return 0
+        line.ready()
+        die()
+        return 1
+
+    kept.start(work)
+    assert [kept.line(), kept.line()] == ["first ready", "hangs"]
+    assert kept.status() == 0
+
+
+def test_a_first_worker_that_hangs_before_it_serves_ends_the_keeper(
+    kept: Kept, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where it could not start once it could not twice: who started it is told, instead of waiting."""
+    monkeypatch.setattr(keeper, "START_SECONDS", 0.3)
+
+    def work(_: KeeperLine) -> int:
+        kept.report("hangs")
+        time.sleep(PATIENCE)
+        return 1
+
+    kept.start(work)
+    assert kept.status() == 128 + signal.SIGKILL
+    assert [kept.line(), kept.line()] == ["hangs", ""]
+
+
+def test_a_worker_whose_start_takes_long_but_goes_on_is_left_alone(
+    kept: Kept, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(keeper, "START_SECONDS", 0.5)
+
+    def work(line: KeeperLine) -> int:
+        for number in range(10):
+            time.sleep(0.1)
+            line.hold(str(number), 0)
+        line.ready()
+        return 0
+
+    kept.start(work)
+    assert kept.line() == "first ready"
+    assert kept.status() == 0
+
+
+def test_a_worker_that_leaves_nothing_to_go_on_from_is_not_replaced(kept: Kept) -> None:
+    def work(line: KeeperLine) -> int:
+        line.can_be_replaced = False
+        line.ready()
+        die()
+        return 0
+
+    kept.start(work)
+    assert kept.status() == 128 + signal.SIGKILL
+    assert [kept.line(), kept.line()] == ["first ready", ""]
+
+
 def test_a_death_in_the_middle_of_a_request_is_but_a_death(kept: Kept) -> None:
     def work(line: KeeperLine) -> int:
         if line.inherited:
@@ -306,7 +380,7 @@ def test_once_told_to_end_no_other_worker_starts(kept: Kept) -> None:
 
 
 def test_a_signal_between_two_workers_is_not_lost() -> None:
-    idle = Keeper(lambda _: 1, RestartLimit(), lambda: None)
+    idle = Keeper(lambda _: 1, RestartLimit(), lambda: None, Notifier({}))
     before = {number: signal.getsignal(number) for number in keeper.FORWARDED_SIGNALS}
     try:
         idle._forward(signal.SIGTERM, None)

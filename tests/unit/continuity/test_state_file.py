@@ -6,6 +6,8 @@ import functools
 import logging
 import mmap
 import os
+import re
+import resource
 import subprocess
 import sys
 import time
@@ -263,6 +265,40 @@ def test_file_systems_are_told_apart() -> None:
     assert state_file.file_system(Path("/dev/shm")) == "tmpfs"
 
 
+# --- secrets -------------------------------------------------------------------------------------
+
+
+def mapping_flags(path: Path) -> list[set[str]]:
+    """Of each mapping of the file in this process (proc(5), VmFlags)."""
+    blocks = re.split(r"(?m)^(?=[0-9a-f]+-)", Path("/proc/self/smaps").read_text())
+    flags = [re.search(r"VmFlags: (.*)", block) for block in blocks if str(path) in block]
+    return [set(found[1].split()) for found in flags if found]
+
+
+def test_keys_are_neither_swapped_nor_dumped(path: Path) -> None:
+    with opened(path) as state:
+        for number in range(PEERS_PER_EXTENT + 1):
+            state.memory.peer_marks(number.to_bytes(32, "big")).last_sent = 1.0
+        flags = mapping_flags(path)
+        assert len(flags) == 3, "header, first extent, second"
+        assert all({"lo", "dd"} <= each for each in flags)
+
+
+def _without_a_right_to_lock() -> None:
+    _unshare(CLONE_NEWUSER)
+    resource.setrlimit(resource.RLIMIT_MEMLOCK, (0, 0))
+
+
+def _is_told_that_keys_may_be_swapped(path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with opened(path):
+        assert all("lo" not in each for each in mapping_flags(path))
+    assert caplog.text.count("session keys may be swapped to a disk") == 1
+
+
+def test_a_refused_lock_is_a_warning(path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    _in_child(_is_told_that_keys_may_be_swapped, _without_a_right_to_lock)(path, caplog)
+
+
 # --- a full tmpfs --------------------------------------------------------------------------------
 
 
@@ -286,10 +322,10 @@ def _start_in_a_full_tmpfs() -> None:
         StateFile(Path("/mnt/wg0.state"), "wg0")
     assert full.value.errno == errno.ENOSPC
     with pytest.raises(StartError, match=r"no state memory: .*No space left"):
-        daemon._outliving("wg0", _options("--state", "/mnt"), _no_line())
+        daemon._memory("wg0", _options("--state", "/mnt"), _no_line())
     optional = parse(["wg0"], {})
     object.__setattr__(optional, "state", Path("/mnt"))
-    assert daemon._outliving("wg0", optional, _no_line()) is None
+    assert daemon._memory("wg0", optional, _no_line()) == (None, None)
 
 
 def _grow_in_a_full_tmpfs() -> None:

@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import pytest
 
-from handfast_tunnel.core.configuration import InterfaceChange, PeerChange, Settings
+from handfast_tunnel.core.configuration import InterfaceChange, PeerChange
 from handfast_tunnel.core.constants import HANDSHAKE_DSCP
 from handfast_tunnel.core.endpoint import Endpoint
 from handfast_tunnel.core.messages import (
@@ -15,36 +15,13 @@ from handfast_tunnel.core.messages import (
     TYPE_TRANSPORT,
 )
 
+from .handshakes import QUIET, STRICT, completed, lose, make_network, make_pair  # noqa: F401
 from .memories import LastingMemory
 from .network import Datagram, Host, Network
 from .vectors import standards
 
 PSK = b"\x77" * 32
 ELSEWHERE = Endpoint("203.0.113.9", 4444)
-QUIET = Settings(announce=False)
-STRICT = Settings(timers="strict", announce=False)
-
-
-@pytest.fixture
-def network() -> Network:
-    return Network(seed=4)
-
-
-@pytest.fixture
-def pair(network: Network) -> tuple[Host, Host]:
-    """A server that would use the recovery's rules, and a client like any other; each knows the other."""
-    server, client = network.host(QUIET), network.host(STRICT)
-    server.meet(client)
-    client.meet(server)
-    return server, client
-
-
-def lose(network: Network, sender: Host, *types: int) -> None:
-    network.lose = lambda d: d.sender is sender and (not types or d.type in types)
-
-
-def completed(host: Host, role: str) -> int:
-    return host.device.statistics.handshakes[role, "completed"]
 
 
 # --- one handshake -------------------------------------------------------------------------------

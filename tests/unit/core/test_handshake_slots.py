@@ -16,33 +16,8 @@ from handfast_tunnel.core.messages import (
 )
 from handfast_tunnel.core.noise import mac1_key
 
+from .handshakes import STRICT, completed, lose, make_network, make_pair  # noqa: F401
 from .network import Datagram, Host, Network
-
-QUIET = Settings(announce=False)
-STRICT = Settings(timers="strict", announce=False)
-
-
-@pytest.fixture
-def network() -> Network:
-    return Network(seed=4)
-
-
-@pytest.fixture
-def pair(network: Network) -> tuple[Host, Host]:
-    """A server that would use the recovery's rules, and a client like any other; each knows the other."""
-    server, client = network.host(QUIET), network.host(STRICT)
-    server.meet(client)
-    client.meet(server)
-    return server, client
-
-
-def lose(network: Network, sender: Host, *types: int) -> None:
-    network.lose = lambda d: d.sender is sender and (not types or d.type in types)
-
-
-def completed(host: Host, role: str) -> int:
-    return host.device.statistics.handshakes[role, "completed"]
-
 
 # --- slots: RECOVERY, section 4 ------------------------------------------------------------------
 

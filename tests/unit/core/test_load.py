@@ -7,7 +7,12 @@ import os
 import pytest
 
 from handfast_tunnel.core.configuration import Settings
-from handfast_tunnel.core.constants import HANDSHAKE_BACKLOG_LIMIT, HANDSHAKE_DSCP, HANDSHAKE_QUEUE
+from handfast_tunnel.core.constants import (
+    HANDSHAKE_BACKLOG_LIMIT,
+    HANDSHAKE_DSCP,
+    HANDSHAKE_QUEUE,
+    RESPONSES_PER_SLOT,
+)
 from handfast_tunnel.core.cookies import add_macs, mac1_of, open_cookie
 from handfast_tunnel.core.endpoint import Endpoint
 from handfast_tunnel.core.messages import (
@@ -291,16 +296,33 @@ def test_with_valid_mac2_there_is_a_global_budget(network: Network, loaded: Host
     assert loaded.device.statistics.dropped["handshake_rate"] == 100
 
 
-def test_queue_of_responses_is_bounded(network: Network) -> None:
-    """Who saw our initiation can make any number of answers to it that are worth a look."""
-    host, other = network.host(QUIET), network.host(QUIET)
+def garbage_response(network: Network, host: Host, other: Host) -> bytes:
+    """What anyone can answer who saw our initiation, which leaves here, and that is worth a look."""
     host.meet(other)
     host.initiate(other)
-    index = network.wire[0].payload[4:8]
+    index = network.sent(host, TYPE_INITIATION)[-1].payload[4:8]
     noise = bytes([TYPE_RESPONSE, 0, 0, 0]) + b"them" + index + bytes(48)
-    response = add_macs(noise, mac1_key(host.key.public), None)
-    host.device.receive([response] * (HANDSHAKE_QUEUE + 3), STRANGER, network.now)
-    assert host.device.statistics.dropped["handshake_queue"] == 3
+    return add_macs(noise, mac1_key(host.key.public), None)
+
+
+def test_garbage_for_one_initiation_leaves_the_queue_to_others(network: Network) -> None:
+    host = network.host(QUIET)
+    garbage = garbage_response(network, host, network.host(QUIET))
+    host.device.receive([garbage] * 5000, STRANGER, network.now)
+    assert host.device.statistics.dropped["handshake_queue"] == 5000 - RESPONSES_PER_SLOT
+    for _ in range(RESPONSES_PER_SLOT):
+        host.device.process_handshake(network.now)
+    assert not host.device.handshake_backlog
+    host.device.receive([garbage], STRANGER, network.now)
+    assert host.device.handshake_backlog, "there is room again"
+
+
+def test_queue_of_responses_is_bounded(network: Network, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("handfast_tunnel.core.handshake.HANDSHAKE_QUEUE", 2 * RESPONSES_PER_SLOT)
+    host = network.host(QUIET)
+    garbage = [garbage_response(network, host, network.host(QUIET)) for _ in range(3)]
+    host.device.receive(garbage * RESPONSES_PER_SLOT, STRANGER, network.now)
+    assert host.device.statistics.dropped["handshake_queue"] == RESPONSES_PER_SLOT
 
 
 def test_queue_of_handshakes_is_bounded(network: Network) -> None:

@@ -307,3 +307,59 @@ def test_peer_is_not_back_before_the_newest_initiation_to_any_address_was_answer
     assert not server.peer(client).unanswered_initiation
     last = answers(network, server)[-1]
     assert last.destination.address == client.endpoint.address
+
+
+@pytest.fixture
+def late_answer(network: Network, pair: tuple[Host, Host]) -> Datagram:
+    """Two strays from two addresses were answered. The client's answer to the older initiation arrives
+    when somebody else has the newer one; returned is that one."""
+    server, client = pair
+    packets = [stray(client, server) for _ in range(2)]
+    server.deliver([packets[0]], Endpoint("198.51.100.1", 1))
+    network.run(6)
+    server.deliver([packets[1]], ELSEWHERE)
+    older, newest = answers(network, server)
+    network.wire.clear()
+    client.deliver([older.payload], server.endpoint)
+    network.run(0.03)
+    assert server.peer(client).current is not None, "the late answer gave it a session"
+    return newest
+
+
+def test_late_answer_to_an_older_stray_does_not_bring_the_peer_back(
+    network: Network, pair: tuple[Host, Host], late_answer: Datagram
+) -> None:
+    server, client = pair
+    assert server.peer(client).method is None
+    assert server.peer(client).unanswered_initiation
+    network.run(3)
+    (voiding,) = answers(network, server)
+    assert voiding.destination.address == client.endpoint.address
+    assert server.peer(client).method == "answered"
+    network.wire.clear()
+    client.deliver([late_answer.payload], ELSEWHERE)
+    network.run(1)
+    assert client.peer(server).endpoint.address == server.endpoint.address  # type: ignore[union-attr]
+    assert not network.sent(client)
+
+
+def test_newest_stray_that_is_answered_after_all_needs_no_other(
+    network: Network, pair: tuple[Host, Host], late_answer: Datagram
+) -> None:
+    server, client = pair
+    client.deliver([late_answer.payload], server.endpoint)
+    network.run(3)
+    assert server.peer(client).method == "answered"
+    assert not answers(network, server)
+
+
+@pytest.mark.usefixtures("late_answer")
+def test_voiding_initiation_that_is_lost_is_repeated(network: Network, pair: tuple[Host, Host]) -> None:
+    server, client = pair
+    network.lose = lambda d: d.sender is server and len(answers(network, server)) == 1
+    network.run(3)
+    assert len(answers(network, server)) == 2
+    assert server.peer(client).method == "answered"
+    latency = server.device.statistics.reconnect_latency["answered"]
+    assert sum(latency.counts) == 1
+    assert latency.sum == pytest.approx(0.01)

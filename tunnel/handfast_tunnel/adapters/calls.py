@@ -101,6 +101,8 @@ def _interface_status(tunnel: Tunnel) -> dict[str, Any]:
         "public_key": None if device.public_key is None else format_key(device.public_key),
         "listen_port": device.listen_port,
         "frozen": device.frozen,
+        "incarnation": tunnel.incarnation,
+        "queue_drops": {"at_takeover": tunnel.drops.at_takeover, "total": tunnel.drops.in_queues},
         "settings": {
             "timers": device.settings.timers,
             "announce": device.settings.announce,

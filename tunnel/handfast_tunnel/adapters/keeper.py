@@ -20,18 +20,22 @@ from dataclasses import dataclass
 from typing import Final
 
 from ..core.noise import static_key
-from .libc import die_with_parent
+from ..libc import die_with_parent
+from .systemd import Notifier
 
 log = logging.getLogger(__name__)
 
 WATCHDOG_SECONDS: Final = 5.0
 """A worker that says nothing for so long hangs, and is killed."""
+START_SECONDS: Final = 10.0
+"""So long it may say nothing before it serves: 10,000 sessions take a second, a state memory's lock two."""
 MESSAGE_BYTES: Final = 256
 FORWARDED_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 
 HOLD: Final = b"+"
 RELEASE: Final = b"-"
 READY: Final = b"!"
+SERVES: Final = b"="
 ALIVE: Final = b"."
 
 
@@ -50,6 +54,8 @@ class KeeperLine:
         self._line = line
         self.inherited = held
         """Descriptors by name that a former worker left; this one's own from here on."""
+        self.can_be_replaced = False
+        """Whether a next worker could go on from what this one leaves."""
 
     def hold(self, name: str, fd: int) -> None:
         """From here on `fd` outlives this process under `name`; an older one of that name is let go."""
@@ -61,8 +67,8 @@ class KeeperLine:
         self._line.recv(1)
 
     def ready(self) -> None:
-        """The worker serves: if it dies now, another takes its place."""
-        self._line.send(READY)
+        """The worker serves: if it dies now, another takes its place, where one can."""
+        self._line.send(READY if self.can_be_replaced else SERVES)
         self._line.recv(1)
 
     def alive(self) -> None:
@@ -73,11 +79,17 @@ class Keeper:
     """Keeps one worker running. `work` is what a worker does; it returns the exit status."""
 
     def __init__(
-        self, work: Callable[[KeeperLine], int], limit: RestartLimit, on_first_ready: Callable[[], None]
+        self,
+        work: Callable[[KeeperLine], int],
+        limit: RestartLimit,
+        on_first_ready: Callable[[], None],
+        notifier: Notifier,
     ) -> None:
         self._work = work
         self._limit = limit
         self._on_first_ready: Callable[[], None] | None = on_first_ready
+        self._notifier = notifier
+        self._restarts = 0
         self._held: dict[str, int] = {}
         self._deaths: deque[float] = deque()
         self._ending = False
@@ -99,10 +111,13 @@ class Keeper:
                 log.error("%d workers died within %g s: giving up", len(self._deaths), self._limit.seconds)
                 return 1
             log.warning("the worker died (%s): the next one goes on", _describe(status))
+            self._notifier.status(f"the worker died ({_describe(status)}): the next one goes on")
+            self._restarts += 1
         return 0
 
     def _forward(self, number: int, _frame: object) -> None:
         self._ending = True
+        self._notifier.stopping()
         if self._worker:
             with suppress(ProcessLookupError):
                 os.kill(self._worker, number)
@@ -156,11 +171,12 @@ class Keeper:
     def _listen(self, line: socket.socket) -> bool:
         """Serves the worker's requests until it is gone."""
         was_ready = False
+        patience = START_SECONDS
         poll = select.poll()
         poll.register(line, select.POLLIN)
         while True:
-            if not poll.poll(WATCHDOG_SECONDS * 1000 if was_ready else None):
-                log.error("the worker was silent for %g s: it is killed", WATCHDOG_SECONDS)
+            if not poll.poll(patience * 1000):
+                log.error("the worker was silent for %g s: it is killed", patience)
                 os.kill(self._worker, signal.SIGKILL)
                 return was_ready
             try:
@@ -168,10 +184,12 @@ class Keeper:
                 if not message:
                     return was_ready
                 self._serve(message[:1], message[1:].decode(), fds)
-                if message[:1] == READY:
-                    was_ready = True
+                if message[:1] in {READY, SERVES}:
+                    was_ready = message[:1] == READY
+                    patience = WATCHDOG_SECONDS
                     self._note_ready()
                 if message[:1] == ALIVE:
+                    self._notifier.alive()
                     self._reap_orphans()
                 else:
                     line.send(b"k")
@@ -179,6 +197,7 @@ class Keeper:
                 return was_ready
 
     def _note_ready(self) -> None:
+        self._notifier.ready(f"serving; workers replaced so far: {self._restarts}")
         if self._on_first_ready is not None:
             self._on_first_ready()
             self._on_first_ready = None

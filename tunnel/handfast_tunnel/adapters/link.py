@@ -22,6 +22,7 @@ RTM_DELLINK: Final = 17
 RTM_GETLINK: Final = 18
 IFLA_MTU: Final = 4
 IFLA_TXQLEN: Final = 13
+IFLA_STATS64: Final = 23
 IFF_UP: Final = 1
 
 RECEIVE_BYTES: Final = 65536
@@ -31,6 +32,7 @@ _LINK = Struct("=BxHiII")  # family, type, index, flags, change
 _ATTRIBUTE = Struct("=HH")
 _INT = Struct("=i")
 _UNSIGNED = Struct("=I")
+_DROPPED = Struct("=48xQQ")  # rx_dropped and tx_dropped in struct rtnl_link_stats64
 
 
 class LinkState(NamedTuple):
@@ -64,6 +66,18 @@ class LinkWatcher:
                 return DELETED
             raise
         return self._state(kind, answer) or DELETED
+
+    def dropped(self) -> tuple[int, int] | None:
+        """Packets that found no room in its queue, and packets that the host took and dropped."""
+        try:
+            _, answer = _request(RTM_GETLINK, self._index)
+        except OSError:
+            return None
+        statistics = next((value for key, value in _attributes(answer) if key == IFLA_STATS64), None)
+        if statistics is None:
+            return None
+        by_host, in_queue = _DROPPED.unpack_from(statistics)
+        return in_queue, by_host
 
     def read(self) -> LinkState | None:
         """The newest state among the messages that wait; None when none of them is about this interface."""

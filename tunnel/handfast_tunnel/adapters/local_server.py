@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 NEXT_TURN: Final = 0
 CLIENT_LIMIT: Final = 64
+"""So many are connected; for one more, the one that kept us waiting for longest has to go."""
 PIECE: Final = 8192
 """Bytes of input a conversation works on between two turns."""
 
@@ -107,12 +108,13 @@ class LocalServer:
         self._listener = listener
         self._converse = converse
         self._conversations: dict[Client, Conversation] = {}
-        loop.watch(listener.fileno(), self._accept)
+        """Those that were heard of last are last."""
+        self._listening = False
+        self._listen()
 
     def close(self) -> None:
         """Ends all conversations; the file stays, for its owner to `remove`."""
-        if len(self._conversations) < CLIENT_LIMIT:
-            self._loop.unwatch(self._listener.fileno())
+        self._pause()
         self._listener.close()
         for client, conversation in self._conversations.items():
             if client.parked:
@@ -121,7 +123,20 @@ class LocalServer:
             client.close()
         self._conversations.clear()
 
+    def _listen(self) -> None:
+        if not self._listening:
+            self._loop.watch(self._listener.fileno(), self._accept)
+            self._listening = True
+
+    def _pause(self) -> None:
+        if self._listening:
+            self._loop.unwatch(self._listener.fileno())
+            self._listening = False
+
     def _accept(self, _events: int) -> None:
+        if len(self._conversations) >= CLIENT_LIMIT and not self._let_the_idlest_go():
+            self._pause()
+            return
         try:
             connection, _ = self._listener.accept()
         except OSError as error:
@@ -129,9 +144,17 @@ class LocalServer:
             return
         client = Client(connection)
         self._conversations[client] = self._converse(client)
-        if len(self._conversations) == CLIENT_LIMIT:
-            self._loop.unwatch(self._listener.fileno())
         self._loop.spawn(self._advance(client))
+
+    def _let_the_idlest_go(self) -> bool:
+        """False if all of them wait for us."""
+        client = next((each for each in self._conversations if each.parked), None)
+        if client is None:
+            return False
+        log.debug("a client of a local socket was idle for longest: dropped for another")
+        self._loop.unwatch(client.fileno())
+        self._leave(client)
+        return True
 
     def _advance(self, client: Client) -> Iterator[None]:
         """A job: leads the conversation up to its next wait, and is spawned anew when that is over."""
@@ -139,6 +162,7 @@ class LocalServer:
             for events in self._conversations[client]:
                 if events != NEXT_TURN:
                     client.parked = True
+                    self._listen()
                     self._loop.watch(client.fileno(), lambda _: self._resume(client), events)
                     return
                 yield
@@ -150,16 +174,16 @@ class LocalServer:
 
     def _resume(self, client: Client) -> None:
         client.parked = False
+        self._conversations[client] = self._conversations.pop(client)
         self._loop.unwatch(client.fileno())
         self._loop.spawn(self._advance(client))
 
     def _leave(self, client: Client) -> None:
-        if client not in self._conversations:
-            return
-        del self._conversations[client]
-        client.close()
-        if len(self._conversations) == CLIENT_LIMIT - 1:
-            self._loop.watch(self._listener.fileno(), self._accept)
+        conversation = self._conversations.pop(client, None)
+        if conversation is not None:
+            conversation.close()
+            client.close()
+            self._listen()
 
 
 def listen(path: Path, directory_mode: int) -> socket.socket:

@@ -51,7 +51,10 @@ class Snapshot:
     """A tunnel's numbers at one moment, free of the event loop."""
 
     interface: str
+    incarnation: int | None
     statistics: Statistics
+    at_takeover: dict[str, int]
+    """Packets lost in the kernel's queues while the present worker took over, by reason."""
     states: Counter[str]
     """Peers by `recovering`, `connected` (a session not older than 180 s) and `silent`."""
     peers: list[PeerNumbers]
@@ -69,7 +72,8 @@ def take_snapshot(tunnel: Tunnel, *, per_peer: bool) -> Generator[None, None, Sn
         if per_peer and start < PEER_SERIES_LIMIT:
             numbers += [_numbers(tunnel.name, peer) for peer in step[: PEER_SERIES_LIMIT - start]]
         yield
-    return Snapshot(tunnel.name, deepcopy(tunnel.device.statistics), states, numbers)
+    statistics, at_takeover = deepcopy(tunnel.device.statistics), dict(tunnel.drops.at_takeover)
+    return Snapshot(tunnel.name, tunnel.incarnation, statistics, at_takeover, states, numbers)
 
 
 def _state(peer: Peer, oldest_session: int) -> str:
@@ -96,6 +100,7 @@ class SnapshotCollector(Collector):
     def collect(self) -> Iterator[Metric]:
         snapshot = self._snapshot
         yield from _recovery(snapshot)
+        yield from _takeover(snapshot)
         yield from _traffic(snapshot.statistics)
         if self._per_peer:
             yield from _peer_series(snapshot.peers)
@@ -126,6 +131,21 @@ def _recovery(snapshot: Snapshot) -> Iterator[Metric]:
     yield GaugeMetricFamily(
         "handfast_recovery_pending", "Peers that are still being greeted.", value=states["recovering"]
     )
+
+
+def _takeover(snapshot: Snapshot) -> Iterator[Metric]:
+    if snapshot.incarnation is not None:
+        yield GaugeMetricFamily(
+            "handfast_incarnation", "Owners that the state memory has had.", value=snapshot.incarnation
+        )
+    lost = GaugeMetricFamily(
+        "handfast_takeover_dropped_packets",
+        "Packets lost in the kernel's queues while the present worker took over.",
+        labels=["reason"],
+    )
+    for reason, count in snapshot.at_takeover.items():
+        lost.add_metric([reason], count)
+    yield lost
 
 
 def _traffic(statistics: Statistics) -> Iterator[Metric]:

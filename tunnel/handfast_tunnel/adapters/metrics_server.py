@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import socket
 import threading
-from typing import TYPE_CHECKING, Any, Final
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from ..errors import StartError
 
@@ -22,7 +23,7 @@ BACKLOG: Final = 16
 REQUEST_TIME: Final = 5
 """A client that sends nothing for so long is dropped."""
 REQUESTS: Final = 8
-"""So many are served at a time."""
+"""So many are served at a time; for one more, the oldest is dropped."""
 
 log = logging.getLogger(__name__)
 
@@ -80,20 +81,29 @@ def _http_server(listener: socket.socket, application: WSGIApplication) -> WSGIS
 
     class Server(ThreadingMixIn, WSGIServer):
         daemon_threads = True
-        places = threading.BoundedSemaphore(REQUESTS)
+        served: ClassVar[dict[socket.socket, None]] = {}
+        lock = threading.Lock()
 
         def process_request(self, request: Any, client_address: Any) -> None:
-            """Turns clients away while as many as may are being served: slow ones must not add up."""
-            if self.places.acquire(blocking=False):
-                super().process_request(request, client_address)
-            else:
-                self.shutdown_request(request)
+            """Slow clients must not add up. A scrape takes milliseconds: what is oldest is slow."""
+            with self.lock:
+                if len(self.served) >= REQUESTS:
+                    oldest = next(iter(self.served))
+                    del self.served[oldest]
+                    with suppress(OSError):
+                        oldest.shutdown(socket.SHUT_RDWR)
+                self.served[request] = None
+            super().process_request(request, client_address)
 
         def process_request_thread(self, request: Any, client_address: Any) -> None:
             try:
                 super().process_request_thread(request, client_address)
             finally:
-                self.places.release()
+                with self.lock:
+                    self.served.pop(request, None)
+
+        def handle_error(self, request: Any, client_address: Any) -> None:
+            log.debug("a client of /metrics is gone")
 
     address = listener.getsockname()
     server = Server(address, Handler, bind_and_activate=False)

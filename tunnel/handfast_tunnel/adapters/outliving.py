@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from ..continuity.layout import QUEUE_DROPS, write
 from ..continuity.saved_configuration import SavedConfiguration
 from ..continuity.state_file import StateFile
 from ..core.device import Device
@@ -28,6 +29,7 @@ class Outliving:
         if not line.inherited:
             configuration.forget()
             state.memory.drained = False
+            write(state.queue_drops, 0, [0] * QUEUE_DROPS)
 
     def end(self) -> None:
         """The tunnel ends on purpose: sessions stay for the next process, the private key does not."""
@@ -49,12 +51,6 @@ class Outliving:
     def sweep(self) -> Iterator[None]:
         """A job: what nobody claimed by now has expired."""
         return self.state.memory.sweep()
-
-    def ready(self) -> None:
-        self._line.ready()
-
-    def beat(self) -> None:
-        self._line.alive()
 
     def load_configuration(self) -> bytes:
         return self._configuration.load()

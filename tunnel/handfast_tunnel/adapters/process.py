@@ -12,7 +12,7 @@ import sys
 from typing import TYPE_CHECKING, Final
 
 from ..errors import StartError
-from .libc import forbid_dumps
+from ..libc import forbid_dumps
 
 if TYPE_CHECKING:
     from .tunnel import Tunnel

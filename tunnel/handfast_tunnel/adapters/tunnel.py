@@ -8,12 +8,15 @@ import logging
 import math
 import time
 from collections.abc import Iterator, Sequence
-from typing import Final
+from typing import Final, Protocol
 
+from ..continuity.layout import QUEUE_DROPS, Words
+from ..continuity.storage import Memory
 from ..core.configuration import InterfaceChange, Settings
 from ..core.constants import REJECT_AFTER_TIME
 from ..core.device import Device
 from ..errors import ConfigurationError
+from .drops import Drops
 from .event_loop import EventLoop
 from .link import LinkState, LinkWatcher
 from .outliving import Outliving
@@ -34,28 +37,50 @@ _HOUSEKEEPING: Final = 1.0
 _COST_WEIGHT: Final = 1 / 16
 
 
+class SignsOfLife(Protocol):
+    """Who wants to know whether the tunnel serves: a keeper, a service manager."""
+
+    def ready(self) -> None: ...
+
+    def alive(self) -> None: ...
+
+
 class Tunnel:
     """The interface `name`. Its methods are called from the event loop's thread only."""
 
     def __init__(
-        self, tun: Tun, loop: EventLoop, settings: Settings, outliving: Outliving | None = None
+        self,
+        tun: Tun,
+        loop: EventLoop,
+        settings: Settings,
+        life: SignsOfLife,
+        memory: Memory | None = None,
+        outliving: Outliving | None = None,
     ) -> None:
         self.name = tun.name
         self.loop = loop
-        self.device = Device(settings, outliving.state.memory if outliving else None)
+        self.device = Device(settings, memory)
+        self._life = life
         self._outliving = outliving
+        self._is_bystander = memory is not None and outliving is None
         self._tun = tun
         self._udp: UdpSockets | None = None
         self._link_is_up = False
         self._link = LinkWatcher(tun.name)
+        marks: Words = outliving.state.queue_drops if outliving else [0] * QUEUE_DROPS
+        self.drops = Drops(self.device.statistics.dropped, tun, self._link, marks)
         self._busy = False
         self._turn_began = loop.now
         self._handshake_cost = 0.0004
-        self._udp_dropped_before = 0
         self._told_of_port = False
         self._next_housekeeping = 0.0
         self._sweep_at = loop.now + REJECT_AFTER_TIME if outliving else math.inf
         loop.watch(self._link.fileno(), self._on_link)
+
+    @property
+    def incarnation(self) -> int | None:
+        """Counts the owners of the state memory; None without one."""
+        return self._outliving.state.incarnation if self._outliving is not None else None
 
     @property
     def features(self) -> list[str]:
@@ -70,9 +95,10 @@ class Tunnel:
         logger.debug("%s", self._tun.features)
         self._take_over()
         self._link_changed(self._link.current())
+        if self._outliving is not None and self._outliving.is_successor:
+            self.drops.take_over(self._udp)
         gc.freeze()
-        if self._outliving is not None:
-            self._outliving.ready()
+        self._life.ready()
         status = self.loop.run(self._end_turn)
         self._close()
         return status
@@ -92,11 +118,11 @@ class Tunnel:
         """What need not be done each turn."""
         self._next_housekeeping = now + _HOUSEKEEPING
         self._read_wall_clock(now)
-        self._count_drops()
+        self.drops.look(self._udp)
         if self._link_is_up and not self.device.is_up:
             self._up()
+        self._life.alive()
         if self._outliving is not None:
-            self._outliving.beat()
             self._sweep(self._outliving, now)
 
     def _sweep(self, outliving: Outliving, now: float) -> None:
@@ -117,6 +143,8 @@ class Tunnel:
     # --- a turn -----------------------------------------------------------------------------------
 
     def _on_tun(self, _events: int) -> None:
+        if self._is_bystander and self._stands_by():
+            return
         try:
             packets = self._tun.read_batch()
         except LinkDeletedError:
@@ -129,7 +157,7 @@ class Tunnel:
 
     def _on_udp(self, fd: int) -> None:
         udp = self._udp
-        if udp is None:
+        if udp is None or (self._is_bystander and self._stands_by()):
             return
         now = self.loop.now
         packets: list[bytes] = []
@@ -153,6 +181,8 @@ class Tunnel:
         """Handshakes within their budget, then timers; returns when the next turn is due."""
         device = self.device
         now = self.loop.now
+        if self._is_bystander:
+            self._stands_by()
         if now >= self._next_housekeeping:
             self._keep_house(now)
         if device.handshake_backlog:
@@ -170,17 +200,15 @@ class Tunnel:
         self._turn_began = now
         return now if device.handshake_backlog else min(deadline, self._next_housekeeping)
 
+    def _stands_by(self) -> bool:
+        """Whether the owner of our state memory was told that another took over: it is over here, too."""
+        if self.device.committed:
+            self.drain(True)
+        return self.device.frozen
+
     def _read_wall_clock(self, now: float) -> None:
         """For stamps: it may have been set since."""
         self.device.set_wall_offset(time.time() - now)
-
-    def _count_drops(self) -> None:
-        """What the kernel did not take, beside what the core dropped."""
-        dropped = self.device.statistics.dropped
-        if self._tun.dropped_packets:
-            dropped["tun_write"] = self._tun.dropped_packets
-        if self._udp is not None and self._udp.dropped_datagrams:
-            dropped["udp_send"] = self._udp_dropped_before + self._udp.dropped_datagrams
 
     def _work_off_handshakes(self, now: float) -> float:
         """Returns when it was done."""
@@ -273,7 +301,7 @@ class Tunnel:
         if self._udp is not None:
             if not self.device.frozen:
                 self._unwatch_sockets()
-            self._udp_dropped_before += self._udp.dropped_datagrams
+            self.drops.closing(self._udp)
             self._udp.close()
             self._udp = None
             if self._outliving is not None:

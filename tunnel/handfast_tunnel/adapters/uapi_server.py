@@ -69,7 +69,7 @@ class UapiServer:
         """
         if self._path is None:
             return None
-        from .libc import watch_file
+        from ..libc import watch_file
 
         try:
             self._watch = watch_file(self._path) if watch is None else watch

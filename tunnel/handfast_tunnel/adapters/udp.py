@@ -26,6 +26,7 @@ IP_MTU_DISCOVER: Final = 10
 IPV6_MTU_DISCOVER: Final = 23
 IPV6_PMTUDISC_DONT: Final = 0
 IP_PMTUDISC_OMIT: Final = 5
+SO_MEMINFO: Final = 55
 UDP_SEGMENT: Final = 103
 UDP_GRO: Final = 104
 
@@ -45,6 +46,7 @@ _IPV4_PKTINFO = Struct("=i4s4s")  # interface, local address, destination in the
 _IPV6_PKTINFO = Struct("=16si")
 _INT = Struct("=i")
 _SHORT = Struct("=H")
+_MEMINFO_DROPS = Struct("=32xI")  # SK_MEMINFO_DROPS in linux/sock_diag.h
 _LINK_LOCAL = b"\xfe\x80"
 _REFUSES_LOCAL_ADDRESS: Final = {errno.EINVAL, errno.EADDRNOTAVAIL, errno.ENETUNREACH, errno.EHOSTUNREACH}
 
@@ -92,6 +94,11 @@ class UdpSockets:
     @property
     def filenos(self) -> list[int]:
         return list(self._sockets)
+
+    @property
+    def overflows(self) -> int:
+        """Datagrams without room in a socket's buffer, since it was opened, by whatever process."""
+        return sum(each.overflows for each in self._sockets.values())
 
     @property
     def features(self) -> str:
@@ -192,6 +199,16 @@ class _Socket:
         except OSError:
             return False
         return True
+
+    @property
+    def overflows(self) -> int:
+        """What SO_RXQ_OVFL would say with each datagram, and cost with each, once there was one."""
+        try:
+            info = self._socket.getsockopt(socket.SOL_SOCKET, SO_MEMINFO, _MEMINFO_DROPS.size)
+        except OSError:  # no Linux, or one that only looks like it
+            return 0
+        count: int = _MEMINFO_DROPS.unpack(info)[0]
+        return count
 
     def set_mark(self, fwmark: int) -> None:
         # Needs NET_ADMIN, so only where it changes something.

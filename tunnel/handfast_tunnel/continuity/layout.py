@@ -23,6 +23,7 @@ PEER_WORDS: Final = 120
 KEYPAIR_WORDS: Final = 20
 KEYPAIRS: Final = 4
 """Previous, current, next, and one that is being born while the others are still valid."""
+QUEUE_DROPS: Final = 4
 
 
 class Header:
@@ -38,6 +39,7 @@ class Header:
     LISTEN_PORT: Final = 17
     COMMITTED_TERM: Final = 18  # the term at which another pod took over; 0 for never
     DRAINED: Final = 19
+    QUEUE_DROPS: Final = 20  # QUEUE_DROPS words: what of the kernel's queues the owner has counted
 
 
 class PeerSlot:

@@ -16,10 +16,12 @@ from pathlib import Path
 from typing import Final
 
 from ..errors import HandfastError
+from ..libc import lock_memory
 from .layout import (
     HEADER_WORDS,
     MAGIC,
     PEER_WORDS,
+    QUEUE_DROPS,
     VERSION,
     WORD,
     Header,
@@ -44,7 +46,11 @@ _CONSTANT_WORDS: Final = Header.CHECKSUM
 
 
 class StateRefusedError(HandfastError):
-    """The directory or file cannot hold state, or another process holds it."""
+    """The directory or file cannot hold state."""
+
+
+class StateHeldError(StateRefusedError):
+    """Another process owns the file."""
 
 
 def boot_id() -> bytes:
@@ -117,6 +123,7 @@ class StateFile:
         self._fd = _open_locked(path)
         try:
             self._mappings: list[mmap.mmap] = []
+            self._told_of_swap = False
             self.refused = self._begin_unless_good(interface)
             header = self._map(0, _HEADER_BYTES)
             self._extent_bytes = header[Header.PEERS] * PEER_WORDS * WORD
@@ -150,8 +157,18 @@ class StateFile:
     def _map(self, start: int, size: int) -> memoryview:
         mapping = mmap.mmap(self._fd, size, offset=start)
         mapping.madvise(mmap.MADV_DONTDUMP)
+        self._lock_into_memory(mapping)
         self._mappings.append(mapping)
         return memoryview(mapping).cast("Q")
+
+    def _lock_into_memory(self, mapping: mmap.mmap) -> None:
+        try:
+            lock_memory(mapping)
+        except OSError as error:
+            if not self._told_of_swap:
+                remedy = "raise RLIMIT_MEMLOCK, or grant the capability IPC_LOCK"
+                log.warning("session keys may be swapped to a disk: mlock: %s; %s", error.strerror, remedy)
+            self._told_of_swap = True
 
     def _map_extent(self, number: int) -> memoryview:
         return self._map(_HEADER_BYTES + number * self._extent_bytes, self._extent_bytes)
@@ -160,6 +177,11 @@ class StateFile:
         size = os.fstat(self._fd).st_size
         os.posix_fallocate(self._fd, size, self._extent_bytes)
         return self._map_extent((size - _HEADER_BYTES) // self._extent_bytes)
+
+    @property
+    def queue_drops(self) -> memoryview:
+        """What the workers of one keeper have counted of the kernel's drops, for `Drops`."""
+        return self.header[Header.QUEUE_DROPS : Header.QUEUE_DROPS + QUEUE_DROPS]
 
     @property
     def incarnation(self) -> int:
@@ -190,7 +212,7 @@ def _lock(fd: int, path: Path) -> None:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             if time.monotonic() > deadline:
-                raise StateRefusedError(
+                raise StateHeldError(
                     f"{path} is held by another process, which may still be sending"
                 ) from None
             time.sleep(0.002)

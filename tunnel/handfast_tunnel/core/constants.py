@@ -53,5 +53,7 @@ BURST_PER_SECOND: Final = 500.0
 HANDSHAKE_BACKLOG_LIMIT: Final = 0.020
 """Under load: a backlog of handshakes that would take longer than this to work off, in seconds."""
 HANDSHAKE_QUEUE: Final = 4096
+RESPONSES_PER_SLOT: Final = 16
+"""Answers to one initiation that wait at a time: whoever saw it can make up any number of them."""
 SEAL_BATCH: Final = 512
 """Send ceilings are stored ahead of at most this many packets (RECOVERY, section 2)."""

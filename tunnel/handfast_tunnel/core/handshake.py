@@ -22,6 +22,7 @@ from .constants import (
     RECOVERY_REKEY_AGE,
     REKEY_AFTER_TIME,
     REKEY_TIMEOUT,
+    RESPONSES_PER_SLOT,
     UNDER_LOAD_AFTER_TIME,
 )
 from .cookies import add_macs, mac1_of, open_cookie
@@ -166,11 +167,13 @@ class Handshakes:
             self._queue.append((datagram, source))
 
     def _queue_response(self, datagram: bytes, source: Endpoint) -> None:
-        if self._slot_of(datagram) is None:
+        slot = self._slot_of(datagram)
+        if slot is None:
             self._interface.drop("unexpected_response")
-        elif len(self._responses) >= HANDSHAKE_QUEUE:
+        elif slot.waiting >= RESPONSES_PER_SLOT or len(self._responses) >= HANDSHAKE_QUEUE:
             self._interface.drop("handshake_queue")
         else:
+            slot.waiting += 1
             self._responses.append((datagram, source))
 
     def _slot_of(self, datagram: bytes) -> HandshakeSlot | None:
@@ -293,7 +296,10 @@ class Handshakes:
         """Adopts the session. Older slots are dead with it; newer ones may still be answered."""
         interface = self._interface
         slot = self._slot_of(datagram)
-        if slot is None or interface.key is None:
+        if slot is None:
+            return None
+        slot.waiting -= 1
+        if interface.key is None:
             return None
         peer = slot.peer
         message = unpack_response(datagram)

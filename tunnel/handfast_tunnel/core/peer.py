@@ -21,7 +21,7 @@ Method = Literal["resumed", "received", "answered", "announced", "waited"]
 class HandshakeSlot:
     """An initiation of ours that may still be answered (RECOVERY, section 4)."""
 
-    __slots__ = ("cookie_used", "expires_at", "index", "mac1", "peer", "state")
+    __slots__ = ("cookie_used", "expires_at", "index", "mac1", "peer", "state", "waiting")
 
     def __init__(self, peer: Peer, index: int, state: InitiatorState, mac1: bytes, now: float) -> None:
         self.peer = peer
@@ -31,6 +31,8 @@ class HandshakeSlot:
         self.expires_at = now + HANDSHAKE_SLOT_TIME
         self.cookie_used = False
         """Whether a cookie reply was answered with a retry, or it is that retry: there is only one."""
+        self.waiting = 0
+        """Answers to it, genuine or not, that nobody has looked at yet."""
 
 
 RecoveryState = Literal["pending", "waiting", "recovered"]
@@ -40,15 +42,15 @@ RecoveryState = Literal["pending", "waiting", "recovered"]
 class Recovery:
     """How far a peer is on its way back after a start."""
 
-    __slots__ = ("answered_at", "attempt", "due", "method", "started", "state")
+    __slots__ = ("answered", "attempt", "due", "method", "started", "state")
 
     def __init__(self, method: Method, state: RecoveryState) -> None:
         self.method: Method = method
         self.state: RecoveryState = state
         self.started: float | None = None
         """When its first initiation left."""
-        self.answered_at: float | None = None
-        """When the peer was first heard again."""
+        self.answered = False
+        """Whether the peer was heard again, though perhaps not on its newest session."""
         self.attempt = 0
         self.due = 0.0
 

@@ -122,16 +122,25 @@ class StartupHandshakes:
         self._end_outage(peer, method, now)
         if recovery is None or recovery.state == "recovered":
             return
-        if recovery.answered_at is None:
-            recovery.answered_at = now
-        if keypair.initiator and recovery.state == "pending" and peer.slots:
-            self._put(peer, recovery, now + _ANSWER_GRACE)
-            return
-        recovery.state, recovery.method = "recovered", method
+        if not recovery.answered:
+            recovery.answered = True
+            self._observe(peer, recovery, method, now)
+        if keypair.initiator and peer.slots and not self._interface.strict:
+            self._await_newest(peer, recovery, now)
+        else:
+            recovery.state, recovery.method = "recovered", method
+
+    def _observe(self, peer: Peer, recovery: Recovery, method: Method, now: float) -> None:
         if recovery.started is not None:
-            latency = recovery.answered_at - recovery.started
+            latency = now - recovery.started
             self._interface.statistics.observe_reconnect(method, latency)
             self._interface.log(peer, f"back after {latency:.3f} s ({method})")
+
+    def _await_newest(self, peer: Peer, recovery: Recovery, now: float) -> None:
+        """Unless it is answered soon, another goes where the peer is, in a cadence that may begin here."""
+        if recovery.state == "waiting":
+            recovery.state, recovery.attempt, recovery.started = "pending", 0, now
+        self._put(peer, recovery, now + _ANSWER_GRACE)
 
     def heard(self, peer: Peer, now: float) -> None:
         """The peer was heard on a session that lived through the interruption."""

@@ -1,10 +1,11 @@
-"""The calls of the C library that Python's standard library lacks: prctl and inotify."""
+"""The calls of the C library that Python's standard library lacks: prctl, inotify, mlock."""
 
 from __future__ import annotations
 
 import ctypes
 import os
 import signal
+from mmap import mmap
 from pathlib import Path
 from typing import Final
 
@@ -25,6 +26,12 @@ def forbid_dumps() -> None:
 def die_with_parent() -> None:
     """SIGKILL when the parent ends (prctl(2), PR_SET_PDEATHSIG)."""
     _check(_libc.prctl(PR_SET_PDEATHSIG, ctypes.c_ulong(signal.SIGKILL), 0, 0, 0))
+
+
+def lock_memory(mapping: mmap) -> None:
+    """Keeps a writable mapping out of swap (mlock(2))."""
+    first = ctypes.c_char.from_buffer(mapping)
+    _check(_libc.mlock(ctypes.c_void_p(ctypes.addressof(first)), ctypes.c_size_t(len(mapping))))
 
 
 def watch_file(path: Path) -> int:
