@@ -51,10 +51,16 @@ class FakeTunnel:
             if self.failure is not None:
                 raise self.failure
             self.device.commit(transaction, self.loop.now)
+            yield from self.build_up()
         finally:
             self.applying -= 1
         if change.drain is not None:
             self.drain(change.drain)
+
+    def build_up(self) -> Iterator[None]:
+        while self.device.building_up:
+            self.device.build_up(self.loop.now)
+            yield
 
     def drain(self, on: bool) -> None:
         if on:

@@ -11,6 +11,9 @@ import pytest
 
 from handfast_tunnel.adapters import local_server, uapi_server
 from handfast_tunnel.adapters.uapi_server import UapiServer, inherit_listener, open_listener
+from handfast_tunnel.continuity.packed_configuration import PackedConfiguration, pack
+from handfast_tunnel.core.configuration import Settings
+from handfast_tunnel.core.device import Device
 from handfast_tunnel.errors import ConfigurationError, StartError
 from tests.lab.namespaces import wait_until
 
@@ -71,6 +74,28 @@ def test_set_then_get(tunnel: FakeTunnel, path: Path) -> None:
     assert answer.startswith("fwmark=5\npublic_key=0101")
     assert answer.endswith("errno=0\n\n")
     assert list(tunnel.device.peers) == KEYS[:2]
+
+
+def test_get_and_set_wait_until_all_peers_are_there(tunnel: FakeTunnel, path: Path) -> None:
+    """A successor serves packets first."""
+    ask(path, f"set=1\n{peers(40)}\n")
+    left = PackedConfiguration(b"".join(pack(tunnel.device)))
+    successor = Device(Settings())
+    successor.succeed(left, tunnel.loop.now)
+    assert len(successor.peers) < 40
+    tunnel.device = successor
+    with client(path) as getting, client(path) as setting:
+        getting.sendall(b"get=1\n\n")
+        setting.sendall(f"set=1\npublic_key={KEYS[0].hex()}\nremove=true\n\n".encode())
+        for connection in (getting, setting):
+            connection.settimeout(0.2)
+            with pytest.raises(TimeoutError):
+                connection.recv(1)
+            connection.settimeout(10)
+        tunnel.loop.call_soon_threadsafe(lambda: tunnel.loop.spawn(tunnel.build_up()))
+        assert receive_answer(getting).count("public_key=") in {39, 40}
+        assert receive_answer(setting) == "errno=0\n\n"
+    assert list(tunnel.device.peers) == KEYS[1:40]
 
 
 @pytest.mark.usefixtures("tunnel")

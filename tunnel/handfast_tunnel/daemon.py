@@ -114,7 +114,8 @@ def _memory(interface: str, options: Options, line: KeeperLine) -> tuple[Memory 
     assert directory is not None
     path = directory / f"{interface}.state"
     try:
-        prepare_directory(directory, any_file_system=options.state_on_disk)
+        if not line.inherited:
+            prepare_directory(directory, any_file_system=options.state_on_disk)
         state = StateFile(path, interface)
     except (HandfastError, OSError) as error:
         if options.state_required:

@@ -7,18 +7,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
+from itertools import product
 from random import Random
 from typing import Any
 from unittest.mock import patch
 
 from handfast_tunnel.continuity.layout import KEYPAIRS, PEER_WORDS, KeypairSlot, PeerSlot
-from handfast_tunnel.continuity.state_memory import SlotNumbers
+from handfast_tunnel.continuity.slots import SlotNumbers
 from handfast_tunnel.continuity.storage import Position
-from handfast_tunnel.core import batch, handshake, noise, transport
+from handfast_tunnel.core import batch, build_up, handshake, noise, transport
 from handfast_tunnel.core.configuration import InterfaceChange, PeerChange, Settings
 from handfast_tunnel.core.endpoint import Endpoint
 from handfast_tunnel.core.messages import TYPE_INITIATION
 from handfast_tunnel.core.noise import InvalidMessage, static_key
+from handfast_tunnel.core.resume import resume
 from tests.unit.core.network import Datagram, Host, Network, Path
 from tests.unit.core.packets import ip_packet
 
@@ -72,7 +74,7 @@ class History:
             self.epochs[client] = self.removals[client] = 0
             self.server.meet(client, endpoint=bool(seed & 1))
             client.meet(self.server)
-        self.server.on_start = self._started
+        self.server.on_start = self._note_removals
 
     def close(self) -> None:
         self._listening.close()
@@ -91,10 +93,22 @@ class History:
             self._note_stamp(key.public, peer, stamp)
             return create(key, peer, static, index, stamp, own)
 
+        def resume_and_look(interface: Any, peer: Any, now: float) -> bool:
+            """Only sessions of the configuration that this process has are resumed."""
+            resumed: bool = resume(interface, peer, now)
+            for client, keypair in product(self.clients, peer.keypairs):
+                if client.key.public == peer.public_key:
+                    present = interface.key.public, self.epochs[client], peer.preshared_key
+                    origin = self.births.get(keypair.local_index)
+                    assert origin in {None, present}, "a stale session was resumed"
+            return resumed
+
         listening = ExitStack()
         listening.enter_context(torn_stores())
         listening.enter_context(patch.object(transport, "seal_batch", seal_batch))
         listening.enter_context(patch.object(handshake, "create_initiation", create_initiation))
+        listening.enter_context(patch.object(build_up, "resume", resume_and_look))
+        listening.enter_context(patch.object(build_up, "PEERS_PER_STEP", 1))
         return listening
 
     # --- what happens -----------------------------------------------------------------------------
@@ -123,6 +137,9 @@ class History:
         client.turn()
 
     def wait(self, seconds: float) -> None:
+        if seconds >= 1.0 and self.server.alive:
+            with self.server._mortal():
+                self.server.finish()
         self.network.run(seconds)
 
     def weather(self, path: Path) -> None:
@@ -322,13 +339,6 @@ class History:
             self.epochs[client],
             bytes(32) if change is None else change.preshared_key or bytes(32),
         )
-
-    def _started(self) -> None:
-        """Only sessions of the present configuration were resumed."""
-        for client, index in self._sessions():
-            origin = self.births.get(index)
-            assert origin in {None, self._origin(client)}, "a stale session was resumed"
-        self._note_removals()
 
     def _sessions(self) -> Iterator[tuple[Host, int]]:
         for client in self.clients:

@@ -8,8 +8,9 @@ from ipaddress import IPv4Address
 from math import inf
 from random import Random
 
+from handfast_tunnel.continuity.packed_configuration import PackedConfiguration, pack
 from handfast_tunnel.continuity.storage import PlainMemory
-from handfast_tunnel.core.configuration import InterfaceChange, Settings
+from handfast_tunnel.core.configuration import InterfaceChange, PeerChange, Settings
 from handfast_tunnel.core.device import Device
 from handfast_tunnel.core.endpoint import Endpoint
 from tests.unit.core.network import PORT, Host, Network
@@ -17,6 +18,8 @@ from tests.unit.core.packets import ip_packet, payload_of
 
 from .words import Crash, StateDouble
 
+Configuration = tuple[bytes, dict[bytes, PeerChange]]
+"""The private key and the peers."""
 Lineage = tuple[int, int]
 """Which memory a process has: its generation, and for memory of its own the process's number."""
 
@@ -35,6 +38,11 @@ class Server(Host):
         """Datagrams that a process with the state's keys has looked at: none of them is worth anything."""
         self.had_rival = False
         """Whether a process ever ran without the state, because another owned it."""
+        self.saved: tuple[bytes, Configuration] | None = None
+        """The configuration that a worker last accepted: as it left it, and what it was."""
+        self._unsaved: Configuration | None = None
+        whim = Random(network.random.random())
+        self.builds_in_this_turn: Callable[[], bool] = lambda: whim.random() < 0.5
         self.lineage: Lineage = (0, 0)
         self.on_start: Callable[[], None] = lambda: None
         super().__init__(network, len(network.hosts) + 1, settings, PlainMemory())
@@ -54,6 +62,8 @@ class Server(Host):
             self.lineage = (self.state.generation, 0 if memory else self.incarnation)
             self.had_rival = self.had_rival or memory is None
             self.device = Device(self.settings, memory, Random(self.incarnation))
+            if not same_keeper:
+                self.saved = None
             if memory is not None and not same_keeper:
                 memory.drained = False
             if memory is not None and memory.drained:
@@ -65,13 +75,45 @@ class Server(Host):
         self._read_what_waits(same_keeper=same_keeper)
 
     def _come_up_configured(self, *, up_first: bool) -> None:
+        """A worker of the same keeper goes on with what the last one accepted; people make up the rest."""
         if up_first:
             self.device.up(self.network.now)
-        peers = tuple(self.peers.values())
-        change = InterfaceChange(self.key.secret, listen_port=PORT, replace_peers=True, peers=peers)
-        self.device.configure(change, self.network.now)
+        if self.saved is not None:
+            self.device.succeed(PackedConfiguration(self.saved[0]), self.network.now)
+        if self.saved is None or self.saved[1] != self._configuration():
+            peers = tuple(self.peers.values())
+            self._apply(InterfaceChange(self.key.secret, listen_port=PORT, replace_peers=True, peers=peers))
         if not up_first:
             self.device.up(self.network.now)
+
+    def _configuration(self) -> Configuration:
+        return self.key.secret, self.peers.copy()
+
+    def _apply(self, change: InterfaceChange) -> None:
+        """As a tunnel does: what was there is looked at before, what comes is looked at later."""
+        self.finish()
+        transaction = self.device.transaction()
+        transaction.stage_interface(change)
+        for peer in change.peers:
+            transaction.stage(peer)
+        self._unsaved = self._configuration()
+        self.device.commit(transaction, self.network.now)
+        self._save_if_done()
+
+    def build(self) -> None:
+        """One step of looking at peers that no packet has asked for."""
+        self.device.build_up(self.network.now)
+        self._save_if_done()
+
+    def finish(self) -> None:
+        while self.device.building_up:
+            self.build()
+
+    def _save_if_done(self) -> None:
+        if self._unsaved is not None and not self.device.building_up:
+            self.state.steps.take()
+            self.saved = b"".join(pack(self.device)), self._unsaved
+            self._unsaved = None
 
     def _read_what_waits(self, *, same_keeper: bool) -> None:
         waiting, self.waiting = self.waiting, []
@@ -93,6 +135,7 @@ class Server(Host):
 
     def _nobody_runs(self) -> None:
         self.device = Device(self.settings)
+        self._unsaved = None
         self.wake = inf
 
     def end(self) -> None:
@@ -147,7 +190,8 @@ class Server(Host):
     def configure(self, change: InterfaceChange) -> None:
         if self.alive:
             with self._mortal():
-                super().configure(change)
+                self._apply(change)
+                super().turn()
 
     def send(self, other: Host, *payloads: bytes) -> None:
         if self.alive:
@@ -157,6 +201,8 @@ class Server(Host):
     def turn(self) -> None:
         if self.alive:
             with self._mortal():
+                if self.builds_in_this_turn():
+                    self.build()
                 super().turn()
 
     def deliver(self, datagrams: list[bytes], source: Endpoint, traffic_class: int = 0) -> None:

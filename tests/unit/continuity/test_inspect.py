@@ -9,6 +9,7 @@ import pytest
 
 from handfast_tunnel import cli
 from handfast_tunnel.continuity.inspect import inspect
+from handfast_tunnel.continuity.layout import VERSION
 from handfast_tunnel.continuity.state_file import StateFile
 from handfast_tunnel.continuity.storage import KeypairFacts, Position
 from handfast_tunnel.core.endpoint import Endpoint
@@ -44,7 +45,7 @@ def state(tmp_path: Path) -> StateFile:
 def test_everything_but_the_keys_is_shown(tmp_path: Path) -> None:
     found = inspect(tmp_path / "wg0.state", "wg0")
     assert found["refused"] is None
-    assert (found["held"], found["incarnation"], found["version"]) == (True, 1, 1)
+    assert (found["held"], found["incarnation"], found["version"]) == (True, 1, VERSION)
     assert (found["drained"], found["committed_term"]) == (False, 0)
     peer = next(peer for peer in found["peers"] if peer["public_key"] == BASE64)
     assert peer["endpoint"] == "192.0.2.1:51820"

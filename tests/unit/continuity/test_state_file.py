@@ -21,7 +21,15 @@ import pytest
 from handfast_tunnel import daemon
 from handfast_tunnel.adapters.keeper import KeeperLine
 from handfast_tunnel.continuity import state_file
-from handfast_tunnel.continuity.layout import HEADER_WORDS, PEER_WORDS, VERSION, WORD, Header, checksum, read
+from handfast_tunnel.continuity.layout import (
+    HEADER_WORDS,
+    PEER_WORDS,
+    VERSION,
+    WORD,
+    Header,
+    checksum,
+    read_bytes,
+)
 from handfast_tunnel.continuity.state_file import (
     PEERS_PER_EXTENT,
     StateFile,
@@ -141,7 +149,7 @@ def test_every_flipped_bit_of_the_header_is_refused(written: Path) -> None:
     ("index", "value", "reason"),
     [
         (Header.MAGIC, 5, "it is no state memory"),
-        (Header.VERSION, VERSION + 1, "its layout is not version 1"),
+        (Header.VERSION, VERSION + 1, "its layout is not version 2"),
         (Header.BOOT_ID, 5, "it was written before the machine was booted"),
         (Header.INTERFACE, 5, "it belongs to another interface"),
         (Header.PEERS, 0, "its length does not fit"),
@@ -155,7 +163,7 @@ def test_another_header_is_refused(
     with header_of(written) as header:
         header[index] = value
         if index != Header.CHECKSUM:
-            header[Header.CHECKSUM] = checksum(read(header, 0, Header.CHECKSUM))
+            header[Header.CHECKSUM] = checksum(read_bytes(header, 0, Header.CHECKSUM))
     assert refused(written) == reason
     assert reason in caplog.text
 

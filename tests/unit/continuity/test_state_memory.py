@@ -5,7 +5,8 @@ import logging
 import pytest
 
 from handfast_tunnel.continuity.layout import PEER_WORDS, Header, KeypairSlot, PeerSlot
-from handfast_tunnel.continuity.state_memory import SlotMarks, StateMemory
+from handfast_tunnel.continuity.slots import SlotMarks
+from handfast_tunnel.continuity.state_memory import StateMemory
 from handfast_tunnel.continuity.storage import KeypairFacts, KeypairNumbers, Position
 from handfast_tunnel.core.endpoint import Endpoint
 
@@ -108,7 +109,7 @@ def test_a_session_is_its_peers_only() -> None:
     session(memory)
     memory.peer_marks(OTHER)
     values = state.extents[0].values
-    slots = {memory.peer_marks(key).place[1]: key for key in (KEY, OTHER)}  # type: ignore[attr-defined]
+    slots = {memory.peer_marks(key)._base: key for key in (KEY, OTHER)}  # type: ignore[attr-defined]
     source, target = sorted(slots, key=lambda base: slots[base] != KEY)
     length = PEER_WORDS - PeerSlot.KEYPAIRS
     start = source + PeerSlot.KEYPAIRS
@@ -224,6 +225,60 @@ def test_freed_slots_are_used_again() -> None:
         session(memory, key)
         memory.peer_marks(key).erase()
     assert len(state.extents) == 1
+
+
+def test_slots_that_were_never_used_are_not_looked_at() -> None:
+    state, memory = begin()
+    session(memory)
+    assert state.header[Header.USED] == 1
+    values = state.extents[0].values
+    values[PEER_WORDS:] = [2**64 - 1] * (len(values) - PEER_WORDS)
+    memory = reopen(state)
+    assert memory.knows(KEY)
+    session(memory, OTHER)
+    assert [each.facts for each in reopen(state).recall(OTHER, CONTEXT)] == [FACTS]
+    assert state.header[Header.USED] == 2
+
+
+@pytest.mark.parametrize("used", [PEERS_PER_EXTENT + 1, 2**64 - 1])
+def test_more_slots_than_there_are_cannot_be_used(used: int) -> None:
+    state, memory = begin()
+    session(memory)
+    state.header[Header.USED] = used
+    memory = reopen(state)
+    assert memory.knows(KEY)
+    session(memory, OTHER)
+    assert len(state.extents) == 1
+
+
+def test_an_index_names_its_peer() -> None:
+    state, memory = begin()
+    session(memory)
+    session(memory, OTHER, facts=FACTS._replace(local_index=7))
+    assert memory.peer_of(7) is None, "it is for what was there at the start"
+    memory = reopen(state)
+    assert memory.peer_of(FACTS.local_index) == KEY
+    assert memory.peer_of(7) == OTHER
+    assert memory.peer_of(8) is None
+    for _ in memory.sweep():
+        pass
+    assert memory.peer_of(7) is None
+
+
+@pytest.mark.parametrize("keys_first", [False, True])
+def test_a_damaged_slot_that_an_index_names_is_nobodys(keys_first: bool) -> None:
+    state, memory = begin()
+    session(memory)
+    state.extents[0].values[PeerSlot.CHECKSUM] ^= 1
+    memory = reopen(state)
+    if keys_first:
+        assert not memory.knows(OTHER)
+    assert memory.peer_of(FACTS.local_index) is None
+    assert not memory.knows(KEY)
+    session(memory, OTHER)
+    session(memory, b"r" * 32)
+    assert len(state.extents) == 1, "its slot is used again"
+    assert memory.recall(KEY, CONTEXT) == []
 
 
 def test_only_the_present_peers_are_kept() -> None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import struct
+from array import array
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from math import inf
-from typing import Any
+from typing import Any, overload
 from unittest.mock import patch
 
 from handfast_tunnel.continuity.layout import HEADER_WORDS, PEER_WORDS, WORD, Header
@@ -43,14 +44,28 @@ class Words:
         self.read_between: Callable[[], None] = lambda: None
         """What another process does between the two halves of a torn store."""
 
-    def __getitem__(self, index: int, /) -> int:
+    @overload
+    def __getitem__(self, index: int, /) -> int: ...
+    @overload
+    def __getitem__(self, index: slice, /) -> memoryview: ...
+    def __getitem__(self, index: int | slice, /) -> int | memoryview:
+        """Of a slice, a copy."""
+        if isinstance(index, slice):
+            return memoryview(array("Q", self.values[index]))
         return self.values[index]
 
-    def __setitem__(self, index: int, value: int, /) -> None:
-        if not 0 <= value < 1 << 64:
-            raise OverflowError(value)
-        self._steps.take()
-        self.values[index] = value
+    @overload
+    def __setitem__(self, index: slice, value: array[int], /) -> None: ...
+    @overload
+    def __setitem__(self, index: int, value: int, /) -> None: ...
+    def __setitem__(self, index: int | slice, value: int | array[int], /) -> None:
+        """A slice is stored word by word."""
+        where = range(index, index + 1) if isinstance(index, int) else range(len(self.values))[index]
+        for at, word in zip(where, [value] if isinstance(value, int) else value, strict=True):
+            if not 0 <= word < 1 << 64:
+                raise OverflowError(word)
+            self._steps.take()
+            self.values[at] = word
 
     def pack_into(self, index: int, value: int) -> None:
         """What CPython's struct.pack_into does to a mapping: zero, then the value."""

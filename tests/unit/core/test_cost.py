@@ -14,7 +14,9 @@ from typing import Any, NoReturn
 
 import pytest
 
+from handfast_tunnel.continuity.packed_configuration import PackedConfiguration, pack
 from handfast_tunnel.core.configuration import InterfaceChange, PeerChange, Prefix, Settings
+from handfast_tunnel.core.device import Device
 from handfast_tunnel.core.endpoint import Endpoint
 from handfast_tunnel.core.messages import TYPE_INITIATION, TYPE_RESPONSE, TYPE_TRANSPORT
 from handfast_tunnel.core.noise import static_key
@@ -179,6 +181,8 @@ def steps(host: Host, change: InterfaceChange) -> Iterator[float]:
     began = time.perf_counter()
     host.device.commit(transaction, host.network.now)
     yield time.perf_counter() - began
+    while host.device.building_up:
+        host.device.build_up(host.network.now)
 
 
 @pytest.mark.parametrize("again", [False, True], ids=["first", "again"])
@@ -195,6 +199,31 @@ def test_10_000_peers_are_staged_in_small_steps_and_swapped_in_at_once(
     assert sum(stages) < 4
     assert commit < 0.25, "some 10 ms where nothing else runs"
     assert len(host.device.peers) == MANY
+
+
+def taking_over(count: int) -> dict[str, int]:
+    """What a successor does before the first packets, with so many peers that nobody has looked at."""
+    network = Network()
+    server, client = network.host(Settings(announce=False)), network.host(STRICT)
+    server.configure(InterfaceChange(peers=others(count)))
+    server.meet(client, endpoint=True)
+    client.meet(server)
+    left = PackedConfiguration(b"".join(pack(server.device)))
+    device, now = Device(server.settings), network.now
+    costs = {"take over": calls(device.succeed, left, now), "come up": calls(device.up, now)}
+    costs["send"] = calls(device.send, [ip_packet(server.inner, client.inner, b"x")], now)
+    client.initiate(server)
+    initiation = network.sent(client, TYPE_INITIATION)[-1].payload
+    device.receive([initiation], client.endpoint, now)
+    costs["answer an initiation"] = calls(device.process_handshake, now)
+    costs["look at a few"] = calls(device.build_up, now)
+    assert device.building_up
+    return costs
+
+
+def test_a_successor_serves_10_000_peers_as_soon_as_100() -> None:
+    few, many = taking_over(100), taking_over(MANY)
+    assert many == pytest.approx(few, rel=0.1, abs=30), "a search takes some steps more"
 
 
 def test_diffie_hellman_is_done_on_first_use(crowded: Host) -> None:

@@ -45,6 +45,8 @@ class ControlServer:
 
         while True:
             line = yield from client.receive_line(REQUEST_LIMIT)
+            while self._tunnel.device.building_up:
+                yield NEXT_TURN
             try:
                 for piece in answer(self._tunnel, line):
                     yield from client.send(piece.encode())

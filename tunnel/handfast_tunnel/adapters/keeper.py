@@ -7,6 +7,7 @@ touches no packet.
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import select
@@ -158,6 +159,7 @@ class Keeper:
         for number in FORWARDED_SIGNALS:
             signal.signal(number, signal.SIG_DFL)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, FORWARDED_SIGNALS)
+        gc.freeze()  # no collection need touch, and so copy, what the keeper made
         die_with_parent()
         if os.getppid() != keeper:
             return 1

@@ -62,6 +62,8 @@ class Snapshot:
 
 def take_snapshot(tunnel: Tunnel, *, per_peer: bool) -> Generator[None, None, Snapshot]:
     """A job for the event loop."""
+    while tunnel.device.building_up:
+        yield
     oldest_session = time.time_ns() - int(REJECT_AFTER_TIME * 1e9)
     peers = list(tunnel.device.peers.values())
     states: Counter[str] = Counter()

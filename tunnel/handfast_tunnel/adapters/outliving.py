@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 
 from ..continuity.layout import QUEUE_DROPS, write
+from ..continuity.packed_configuration import PackedConfiguration, pack
 from ..continuity.saved_configuration import SavedConfiguration
 from ..continuity.state_file import StateFile
 from ..core.device import Device
 from .keeper import KeeperLine
-from .uapi import format_set
 from .udp import UdpSockets
 
-_BYTES_PER_INTERFACE = 1024
-_BYTES_PER_PEER = 384
+log = logging.getLogger(__name__)
+
+_BYTES_PER_INTERFACE = 4096
+_BYTES_PER_PEER = 192
 _BYTES_PER_PREFIX = 64
-"""At most, in the text of a `set`."""
+"""At most, packed."""
+
+
+def room_for(peers: int, allowed_ips: int) -> int:
+    """Bytes that a configuration takes at most."""
+    return _BYTES_PER_INTERFACE + peers * _BYTES_PER_PEER + allowed_ips * _BYTES_PER_PREFIX
 
 
 class Outliving:
@@ -52,18 +60,22 @@ class Outliving:
         """A job: what nobody claimed by now has expired."""
         return self.state.memory.sweep()
 
-    def load_configuration(self) -> bytes:
-        return self._configuration.load()
+    def load_configuration(self) -> PackedConfiguration | None:
+        """None where nothing was ever accepted."""
+        saved = self._configuration.load()
+        try:
+            return PackedConfiguration(saved) if saved else None
+        except ValueError as error:
+            log.error("the configuration of the former worker is lost: %s", error)  # noqa: TRY400
+            return None
 
     def reserve(self, peers: int, allowed_ips: int) -> None:
         """Room for a configuration of that many; raises OSError where there is none."""
-        self._configuration.reserve(
-            _BYTES_PER_INTERFACE + peers * _BYTES_PER_PEER + allowed_ips * _BYTES_PER_PREFIX
-        )
+        self._configuration.reserve(room_for(peers, allowed_ips))
 
     def save_configuration(self, device: Device) -> Iterator[None]:
         """A job; a change is answered only when it is done."""
-        yield from self._configuration.save(format_set(device))
+        yield from self._configuration.save(pack(device))
 
     def adopt_sockets(self) -> UdpSockets | None:
         """Those that a former worker bound, once."""

@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterator, Sequence
 from typing import Final, Protocol
 
-from ..continuity.layout import QUEUE_DROPS, Words
+from ..continuity.layout import QUEUE_DROPS, WORD, Words
 from ..continuity.storage import Memory
 from ..core.configuration import InterfaceChange, Settings
 from ..core.constants import REJECT_AFTER_TIME
@@ -21,7 +21,6 @@ from .event_loop import EventLoop
 from .link import LinkState, LinkWatcher
 from .outliving import Outliving
 from .tun import LinkDeletedError, Tun
-from .uapi import SetParser
 from .udp import UdpSockets
 
 logger = logging.getLogger(__name__)
@@ -67,7 +66,8 @@ class Tunnel:
         self._udp: UdpSockets | None = None
         self._link_is_up = False
         self._link = LinkWatcher(tun.name)
-        marks: Words = outliving.state.queue_drops if outliving else [0] * QUEUE_DROPS
+        plain = memoryview(bytearray(QUEUE_DROPS * WORD)).cast("Q")
+        marks: Words = outliving.state.queue_drops if outliving else plain
         self.drops = Drops(self.device.statistics.dropped, tun, self._link, marks)
         self._busy = False
         self._turn_began = loop.now
@@ -110,9 +110,17 @@ class Tunnel:
         if self._outliving.drained:
             self.device.freeze(self.loop.now)
         self._read_wall_clock(self.loop.now)
-        parser = SetParser()
-        parser.feed(self._outliving.load_configuration() + b"\n")
-        self.device.configure(parser.result(), self.loop.now)
+        left = self._outliving.load_configuration()
+        if left is not None:
+            self.device.succeed(left, self.loop.now)
+            self.loop.spawn(self._build_up())
+
+    def _build_up(self) -> Iterator[None]:
+        """A job of its own, because nobody's leaving may end it: looks at peers that no packet asked for."""
+        while self.device.building_up:
+            self.device.build_up(self.loop.now)
+            gc.freeze()  # what is new will stay: no collection need look at it
+            yield
 
     def _keep_house(self, now: float) -> None:
         """What need not be done each turn."""
@@ -328,6 +336,9 @@ class Tunnel:
             self._open_sockets(sockets)
             if not self.device.is_up:
                 self._go_up()
+        self.loop.spawn(self._build_up())
+        while self.device.building_up:
+            yield
         if self._outliving is not None:
             yield from self._outliving.save_configuration(self.device)
         if change.drain is not None:

@@ -186,19 +186,9 @@ _PEER_KEYS: Final[dict[str, Callable[[_PeerDraft, str], None]]] = {
 def format_get(device: Device) -> Iterator[str]:
     """The answer to a `get`, in pieces that each take less than a millisecond."""
     yield _format_interface(device)
-    yield from _format_peers(device, _format_peer)
-
-
-def format_set(device: Device) -> Iterator[str]:
-    """The lines of a `set` that makes another device what this one is, in pieces."""
-    yield _format_interface(device)
-    yield from _format_peers(device, _format_configuration)
-
-
-def _format_peers(device: Device, format_one: Callable[[Peer], str]) -> Iterator[str]:
     peers = list(device.peers.values())
     for start in range(0, len(peers), PEERS_A_PIECE):
-        yield "".join([format_one(peer) for peer in peers[start : start + PEERS_A_PIECE]])
+        yield "".join([_format_peer(peer) for peer in peers[start : start + PEERS_A_PIECE]])
 
 
 def format_status(code: int) -> str:
@@ -219,29 +209,15 @@ def _format_interface(device: Device) -> str:
 
 def _format_peer(peer: Peer) -> str:
     """The order of the lines is wireguard-go's."""
+    endpoint = "" if peer.endpoint is None else f"endpoint={peer.endpoint}\n"
     seconds, nanoseconds = divmod(peer.last_handshake_wall, 10**9)
+    allowed_ips = "".join([f"allowed_ip={format_prefix(prefix)}\n" for prefix in peer.allowed_ips])
     return (
-        f"{_format_identity(peer)}protocol_version=1\n{_format_endpoint(peer)}"
+        f"public_key={peer.public_key.hex()}\npreshared_key={peer.preshared_key.hex()}\n"
+        f"protocol_version=1\n{endpoint}"
         f"last_handshake_time_sec={seconds}\n"
         f"last_handshake_time_nsec={nanoseconds}\n"
         f"tx_bytes={peer.sent_bytes}\n"
         f"rx_bytes={peer.received_bytes}\n"
-        f"{_format_traffic(peer)}"
+        f"persistent_keepalive_interval={peer.persistent_keepalive}\n{allowed_ips}"
     )
-
-
-def _format_configuration(peer: Peer) -> str:
-    return f"{_format_identity(peer)}{_format_endpoint(peer)}{_format_traffic(peer)}"
-
-
-def _format_identity(peer: Peer) -> str:
-    return f"public_key={peer.public_key.hex()}\npreshared_key={peer.preshared_key.hex()}\n"
-
-
-def _format_endpoint(peer: Peer) -> str:
-    return "" if peer.endpoint is None else f"endpoint={peer.endpoint}\n"
-
-
-def _format_traffic(peer: Peer) -> str:
-    allowed_ips = "".join([f"allowed_ip={format_prefix(prefix)}\n" for prefix in peer.allowed_ips])
-    return f"persistent_keepalive_interval={peer.persistent_keepalive}\n{allowed_ips}"

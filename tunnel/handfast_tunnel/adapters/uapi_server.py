@@ -126,8 +126,8 @@ class UapiServer:
         return 0
 
     def _alone(self, job: Iterator[T]) -> Generator[int, None, list[T]]:
-        """Does `job` in turns while no other operation touches the configuration."""
-        while self._busy:
+        """Does `job` in turns while nothing else touches the configuration, and all of it is there."""
+        while self._busy or self._tunnel.device.building_up:
             yield NEXT_TURN
         self._busy = True
         results = []

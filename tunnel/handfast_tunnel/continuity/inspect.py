@@ -17,8 +17,8 @@ from typing import Any, Final
 
 from ..core.constants import REJECT_AFTER_TIME
 from .layout import HEADER_WORDS, PEER_WORDS, WORD, Header, KeypairSlot, PeerSlot, Words
+from .slots import SlotMarks, SlotNumbers, stored_public_key
 from .state_file import refused_for_access, why_refused
-from .state_memory import SlotMarks, SlotNumbers, stored_public_key
 from .storage import Position
 
 _HEADER_BYTES: Final = HEADER_WORDS * WORD

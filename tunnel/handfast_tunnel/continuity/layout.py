@@ -1,4 +1,4 @@
-"""The state memory's layout, version 1: where every number lies. docs/state-memory.md describes it.
+"""The state memory's layout, version 2: where every number lies. docs/state-memory.md describes it.
 
 All of it is 64-bit little-endian words, because an aligned 8-byte store is what a crash cannot tear
 (RECOVERY, section 2). A constant part is complete, with its checksum, before the one word that makes it
@@ -8,14 +8,15 @@ is longer than a word is kept twice, and the copy with the higher sequence numbe
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from array import array
+from collections.abc import Iterator, Sequence
 from hashlib import blake2s
-from struct import pack, unpack
-from typing import Final, Protocol
+from struct import Struct, pack, unpack
+from typing import Final, Protocol, overload
 
 WORD: Final = 8
 MAGIC: Final = int.from_bytes(b"HANDFAST", "little")
-VERSION: Final = 1
+VERSION: Final = 2
 
 HEADER_WORDS: Final = 512
 """One page."""
@@ -40,6 +41,7 @@ class Header:
     COMMITTED_TERM: Final = 18  # the term at which another pod took over; 0 for never
     DRAINED: Final = 19
     QUEUE_DROPS: Final = 20  # QUEUE_DROPS words: what of the kernel's queues the owner has counted
+    USED: Final = 24  # slots that were ever in use: the first so many
 
 
 class PeerSlot:
@@ -77,9 +79,27 @@ class KeypairSlot:
 class Words(Protocol):
     """A run of 64-bit words: `memoryview.cast("Q")` over a mapping, or a test's double."""
 
+    @overload
     def __getitem__(self, index: int, /) -> int: ...
-
+    @overload
+    def __getitem__(self, index: slice, /) -> memoryview: ...
+    @overload
+    def __setitem__(self, index: slice, value: array[int], /) -> None: ...
+    @overload
     def __setitem__(self, index: int, value: int, /) -> None: ...
+
+
+_NAME: Final = Struct(f"<Q32s{(PEER_WORDS - PeerSlot.CHECKSUM) * WORD}x")
+
+
+def names(extent: Words, count: int) -> Iterator[tuple[int, bytes]]:
+    """Of each of the first peers' slots the words that make it valid and whose it is."""
+    return _NAME.iter_unpack(extent[: count * PEER_WORDS].cast("B"))
+
+
+def column(extent: Words, count: int, offset: int) -> list[int]:
+    """One word of each of the first peers' slots."""
+    return extent[offset : count * PEER_WORDS : PEER_WORDS].tolist()
 
 
 def to_words(data: bytes) -> tuple[int, ...]:
@@ -92,19 +112,22 @@ def to_bytes(words: Sequence[int]) -> bytes:
     return pack(f"<{len(words)}Q", *words)
 
 
-def checksum(words: Sequence[int], context: bytes = b"") -> int:
+def checksum(data: bytes, context: bytes = b"") -> int:
     """Of a constant part; never 0, so that a zeroed slot never passes."""
-    digest = blake2s(to_bytes(words) + context, digest_size=WORD).digest()
-    return int.from_bytes(digest, "little") or 1
+    return int.from_bytes(blake2s(data + context, digest_size=WORD).digest(), "little") or 1
 
 
 def read(words: Words, start: int, count: int) -> list[int]:
-    return [words[start + i] for i in range(count)]
+    return words[start : start + count].tolist()
+
+
+def read_bytes(words: Words, start: int, count: int) -> bytes:
+    return words[start : start + count].tobytes()
 
 
 def write(words: Words, start: int, values: Sequence[int]) -> None:
-    for offset, value in enumerate(values):
-        words[start + offset] = value
+    """What nobody relies on before another word says so: it may be half done when a process dies."""
+    words[start : start + len(values)] = array("Q", values)
 
 
 class TwoCopies:
@@ -121,8 +144,11 @@ class TwoCopies:
     def _sequence(self, which: int) -> int:
         """Of a copy whose checksum holds; else 0."""
         start = self._copy(which)
-        sequence, *value, found = read(self._words, start, self._size + 2)
-        return sequence if sequence and found == checksum([sequence, *value]) else 0
+        sequence = self._words[start]
+        if not sequence:
+            return 0
+        constant = read_bytes(self._words, start, self._size + 1)
+        return sequence if self._words[start + 1 + self._size] == checksum(constant) else 0
 
     def load(self) -> bytes | None:
         """The value as last stored whole; None if there is none."""
@@ -130,15 +156,16 @@ class TwoCopies:
         if not any(sequences):
             return None
         start = self._copy(sequences.index(max(sequences)))
-        return to_bytes(read(self._words, start + 1, self._size))
+        return read_bytes(self._words, start + 1, self._size)
 
     def store(self, data: bytes) -> None:
         sequences = self._sequence(0), self._sequence(1)
         start = self._copy(sequences.index(min(sequences)))
         sequence = max(sequences) + 1
-        value = to_words(data.ljust(self._size * WORD, b"\0"))
+        value = data.ljust(self._size * WORD, b"\0")
         self._words[start] = 0
-        write(self._words, start + 1, [*value, checksum([sequence, *value])])
+        found = checksum(sequence.to_bytes(WORD, "little") + value)
+        write(self._words, start + 1, [*to_words(value), found])
         self._words[start] = sequence
 
     def clear(self) -> None:

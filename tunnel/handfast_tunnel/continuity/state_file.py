@@ -28,6 +28,7 @@ from .layout import (
     Words,
     checksum,
     read,
+    to_bytes,
     to_words,
     write,
 )
@@ -95,7 +96,7 @@ def why_refused(header: Words, size: int, interface: str) -> str | None:
     reasons = [
         (constant[Header.MAGIC] != MAGIC, "it is no state memory"),
         (constant[Header.VERSION] != VERSION, f"its layout is not version {VERSION}"),
-        (header[Header.CHECKSUM] != checksum(constant), "its header is damaged"),
+        (header[Header.CHECKSUM] != checksum(to_bytes(constant)), "its header is damaged"),
         (constant[boot] != expected[boot], "it was written before the machine was booted"),
         (constant != expected, "it belongs to another interface"),
         (
@@ -151,7 +152,7 @@ class StateFile:
         constant = _constant_part(interface, PEERS_PER_EXTENT)
         with mmap.mmap(self._fd, _HEADER_BYTES) as mapping, memoryview(mapping).cast("Q") as header:
             write(header, 0, constant)
-            header[Header.CHECKSUM] = checksum(constant)
+            header[Header.CHECKSUM] = checksum(to_bytes(constant))
         return reason if size else None
 
     def _map(self, start: int, size: int) -> memoryview:

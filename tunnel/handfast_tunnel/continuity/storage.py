@@ -106,6 +106,9 @@ class Memory(Protocol):
     def knows(self, public_key: bytes) -> bool:
         """Whether anything is kept of the peer."""
 
+    def peer_of(self, index: int) -> bytes | None:
+        """Whose session had this receiver index when the former owner died; None if nobody's."""
+
     def forget_others(self, public_keys: Collection[bytes]) -> None:
         """These are all peers there are: zeroes what is kept of any other."""
 
@@ -163,6 +166,9 @@ class PlainMemory:
 
     def knows(self, public_key: bytes) -> bool:
         return False
+
+    def peer_of(self, index: int) -> bytes | None:
+        return None
 
     def forget_others(self, public_keys: Collection[bytes]) -> None:
         pass

@@ -15,7 +15,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from random import Random
 
+from ..continuity.packed_configuration import PackedConfiguration
 from ..continuity.storage import Memory, PlainMemory
+from .build_up import BuildUp, Succession
 from .configuration import InterfaceChange, Settings
 from .constants import MAX_HANDSHAKE_ATTEMPTS
 from .drain import Drain, note_interruption
@@ -23,8 +25,9 @@ from .endpoint import Endpoint
 from .handshake import Handshakes, Initiate
 from .interface import Event, Interface, Transmission
 from .messages import TRANSPORT_MIN_LENGTH, TYPE_TRANSPORT
-from .peer import Peer
-from .resume import resume, unanswered
+from .noise import static_key
+from .peer import HandshakeSlot, Peer
+from .resume import unanswered
 from .session import Keypair
 from .startup_handshake import StartupHandshakes
 from .statistics import Statistics
@@ -124,12 +127,20 @@ class Device:
                 end += 1
             run = datagrams[position:end]
             position = end
-            keypair = self._interface.indices.get(int.from_bytes(head[4:], "little"))
+            index = int.from_bytes(head[4:], "little")
+            keypair = self._interface.indices.get(index) or self._take_up(index, now)
             if isinstance(keypair, Keypair):
                 packets += self._transport.receive(keypair, run, source, now, traffic_class)
             else:
-                self._strays.receive(int.from_bytes(head[4:], "little"), run, source, now)
+                self._strays.receive(index, run, source, now)
         return packets
+
+    def _take_up(self, index: int, now: float) -> Keypair | HandshakeSlot | None:
+        """What the index names, where its peer was not looked at yet."""
+        if self._interface.build_up is None:
+            return None
+        self._interface.build_up.find_index(index, now)
+        return self._interface.indices.get(index)
 
     def send(self, packets: Sequence[bytes], now: float) -> None:
         """IP packets read from the TUN."""
@@ -171,6 +182,7 @@ class Device:
         """Forces handshakes with the named peers, or all, in the recovery's cadence; how many."""
         if not self.is_up:
             return 0
+        self._finish(now)
         keys = self.peers if public_keys is None else public_keys
         chosen = [self.peers[key] for key in keys if key in self.peers]
         return self._startup.begin([p for p in chosen if p.endpoint is not None], now, announce=True)
@@ -192,6 +204,8 @@ class Device:
         for _, timers in zip(range(_EXPIRIES_PER_CALL), due, strict=False):
             peer = timers.owner
             if isinstance(peer, Peer):
+                if self._interface.build_up is not None:
+                    self._interface.build_up.take_up(peer, now)
                 for expiry in timers.expired(now):
                     self._serve(peer, expiry, now)
                 timers.rearm()
@@ -231,20 +245,52 @@ class Device:
     # --- configuration and life -------------------------------------------------------------------
 
     def transaction(self) -> Transaction:
-        """A change to be staged in steps; `commit` it here. One at a time."""
+        """A change to be staged in steps; `commit` it here. One at a time, and none during a build-up."""
+        assert not self.building_up
         return Transaction(self._interface)
 
     def commit(self, transaction: Transaction, now: float) -> None:
-        """Swaps a staged change in and greets the peers that it made reachable."""
-        greet = [peer for peer in transaction.commit(now) if not self._resume(peer, now)]
-        if self.is_up:
-            self._startup.begin(greet, now, announce=self.settings.announce)
+        """Swaps a staged change in. The peers that it made reachable are resumed or greeted: a few at once,
+        many by `build_up`."""
+        reachable = transaction.commit(now)
+        self._begin(BuildUp(self._interface, reachable, self._reassure), now)
 
-    def _resume(self, peer: Peer, now: float) -> bool:
-        if peer.keypairs or not resume(self._interface, peer, now):
-            return False
-        self._reassure(peer, now)
-        return True
+    def succeed(self, left: PackedConfiguration, now: float) -> None:
+        """Takes over, in a device that is new, what a former process of the same keeper was configured as."""
+        interface = self._interface
+        if left.private_key is not None:
+            interface.take_key(static_key(left.private_key))
+        interface.listen_port, interface.fwmark = left.listen_port, left.fwmark
+        self._begin(Succession(interface, left, self._reassure), now)
+
+    @property
+    def building_up(self) -> bool:
+        """Whether `build_up` has something to do. Until then `peers` may lack some."""
+        return self._interface.build_up is not None
+
+    def build_up(self, now: float) -> None:
+        """Looks at some of the peers that nobody has looked at yet."""
+        build_up = self._interface.build_up
+        if build_up is None or not build_up.step(now):
+            return
+        self._interface.build_up = None
+        self._greet([p for p in build_up.silent if p.current is None or not p.current.can_send(now)], now)
+
+    def _begin(self, build_up: BuildUp, now: float) -> None:
+        self._interface.build_up = build_up
+        if build_up.is_short:
+            self.build_up(now)
+
+    def _finish(self, now: float) -> None:
+        while self.building_up:
+            self.build_up(now)
+
+    def _greet(self, peers: Iterable[Peer], now: float) -> None:
+        """Starts a handshake with each, but not before all that outlived a process was looked at."""
+        if self._interface.build_up is not None:
+            self._interface.build_up.silent.update(dict.fromkeys(peers))
+        elif self.is_up:
+            self._startup.begin(peers, now, announce=self.settings.announce)
 
     def _reassure(self, peer: Peer, now: float) -> None:
         """The interruption swallowed our answer: a packet at once spares the peer a handshake."""
@@ -253,11 +299,13 @@ class Device:
 
     def configure(self, change: InterfaceChange, now: float) -> None:
         """A whole change at once; for few peers."""
+        self._finish(now)
         transaction = self.transaction()
         transaction.stage_interface(change)
         for peer in change.peers:
             transaction.stage(peer)
         self.commit(transaction, now)
+        self._finish(now)
 
     def up(self, now: float) -> None:
         """The link is up: greet everyone whose endpoint is known."""
@@ -267,14 +315,14 @@ class Device:
         for peer in self.peers.values():
             peer.timers.set_persistent_interval(peer.persistent_keepalive, now)
             self._reassure(peer, now)
-        greet = [peer for peer in self.peers.values() if peer.current is None]
-        self._startup.begin(greet, now, announce=self.settings.announce)
+        self._greet([peer for peer in self.peers.values() if peer.current is None], now)
 
     def down(self, now: float) -> None:
         """The link is down: keys are zeroed, endpoints stay."""
         if not self.is_up:
             return
         self.is_up = False
+        self._finish(now)
         note_interruption(self._interface, now)
         self._startup.stop()
         self._handshakes.forget_backlog()

@@ -252,7 +252,7 @@ class Handshakes:
             return
         message = unpack_initiation(datagram)
         opened = open_initiation(interface.key, message)
-        peer = interface.peers.get(opened.static)
+        peer = interface.find_peer(opened.static, now)
         if peer is None:
             raise InvalidMessage("unknown peer")
         state = finish_initiation(opened, message, interface.static_static(peer))

@@ -6,7 +6,7 @@ import os
 from dataclasses import dataclass
 from hashlib import blake2s
 from random import Random, SystemRandom
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from ..continuity.storage import Memory
 from .configuration import Settings
@@ -19,6 +19,9 @@ from .routing import RoutingTable
 from .session import Keypair
 from .statistics import Statistics
 from .timers import Schedule
+
+if TYPE_CHECKING:
+    from .build_up import BuildUp
 
 
 class Transmission(NamedTuple):
@@ -65,6 +68,8 @@ class Interface:
         self.fwmark = 0
         self.peers: dict[bytes, Peer] = {}
         self.routes: RoutingTable[Peer] = RoutingTable()
+        self.build_up: BuildUp | None = None
+        """While there are peers that nobody has looked at: whoever needs one asks here first."""
         self.indices: dict[int, Keypair | HandshakeSlot] = {}
         self.lost: dict[int, LostSession] = {}
         """By receiver index; for 180 s from a session's birth."""
@@ -92,11 +97,18 @@ class Interface:
                 keypair.forbid_sending()
             peer.last_initiation_sent = float("-inf")
 
+    def find_peer(self, public_key: bytes, now: float) -> Peer | None:
+        """The peer with this key, with what outlived the former process of it."""
+        if self.build_up is not None:
+            return self.build_up.find(public_key, now)
+        return self.peers.get(public_key)
+
     def new_index(self) -> int:
         """A random index that nothing of ours answers to."""
         while True:
             index = int.from_bytes(os.urandom(4), "little")
-            if index not in self.indices and index not in self.lost:
+            taken = index in self.indices or index in self.lost
+            if not taken and self.memory.peer_of(index) is None:
                 return index
 
     def static_static(self, peer: Peer) -> bytes:

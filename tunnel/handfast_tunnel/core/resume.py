@@ -24,10 +24,11 @@ def resume(interface: Interface, peer: Peer, now: float) -> bool:
     marks = peer.marks
     if peer.current is not None or peer.endpoint is None:
         peer.endpoint = marks.endpoint or peer.endpoint
-    if not peer.keypairs:
+    keypairs = peer.keypairs
+    if not keypairs:
         return False
-    peer.timers.session_derived(max(keypair.born for keypair in peer.keypairs))
-    peer.last_handshake_wall = int((peer.keypairs[0].born + interface.wall_offset) * 1e9)
+    peer.timers.session_derived(max([keypair.born for keypair in keypairs]))
+    peer.last_handshake_wall = int((keypairs[0].born + interface.wall_offset) * 1e9)
     peer.recovery = Recovery("resumed", "waiting")
     if interface.memory.last_alive - marks.last_received <= RECENTLY:
         peer.interrupted_at = marks.last_received

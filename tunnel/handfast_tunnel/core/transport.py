@@ -100,6 +100,9 @@ class Transport:
     def send_to(self, peer: Peer, packets: list[bytes], ecn: int, now: float) -> None:
         """Seals packets for one peer, or stages them and asks for a session."""
         keypair = peer.current
+        if keypair is None and self._interface.build_up is not None:
+            self._interface.build_up.take_up(peer, now)
+            keypair = peer.current
         if keypair is None or not keypair.can_send(now) or peer.endpoint is None:
             self._stage(peer, packets)
             self._handshakes.initiate(peer, now, Initiate.NEEDED)
