@@ -162,12 +162,15 @@ class Tun:
     def close(self) -> None:
         os.close(self._fd)
 
-    def read_batch(self) -> list[bytes]:
-        """IP packets of wire size, at most a batch; none when nothing waits. Raises LinkDeletedError."""
+    def read_batch(self, limit: int = READ_PACKETS) -> list[bytes]:
+        """IP packets of wire size, from at most `limit` reads; none when nothing waits.
+
+        Raises LinkDeletedError.
+        """
         packets: list[bytes] = []
         read, fd, headroom = os.read, self._fd, self._headroom
         try:
-            while len(packets) < READ_PACKETS:
+            for _ in range(limit):
                 data = read(fd, READ_BYTES)
                 if data.startswith(headroom):
                     packets.append(data[len(headroom) :])

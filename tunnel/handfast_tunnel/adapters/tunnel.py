@@ -20,9 +20,9 @@ from .drops import Drops
 from .event_loop import EventLoop
 from .link import LinkState, LinkWatcher
 from .outliving import Outliving
-from .tun import LinkDeletedError, Tun
+from .tun import READ_PACKETS, LinkDeletedError, Tun
 from .uapi import SetParser
-from .udp import UdpSockets
+from .udp import RECEIVE_DATAGRAMS, UdpSockets
 
 logger = logging.getLogger(__name__)
 
@@ -35,6 +35,8 @@ _HANDSHAKE_IDLE_SLICE: Final = 0.005
 _HOUSEKEEPING: Final = 1.0
 """Seconds between looks at the wall clock and signs of life for the keeper's watchdog."""
 _COST_WEIGHT: Final = 1 / 16
+_PAUSE: Final = 0.001
+"""What comes after so many seconds comes alone: to look in vain for more would hold it up by 30 us."""
 
 
 class SignsOfLife(Protocol):
@@ -71,6 +73,7 @@ class Tunnel:
         self.drops = Drops(self.device.statistics.dropped, tun, self._link, marks)
         self._busy = False
         self._turn_began = loop.now
+        self._tun_read_at = self._udp_read_at = -math.inf
         self._handshake_cost = 0.0004
         self._told_of_port = False
         self._next_housekeeping = 0.0
@@ -145,14 +148,17 @@ class Tunnel:
     def _on_tun(self, _events: int) -> None:
         if self._is_bystander and self._stands_by():
             return
+        now = self.loop.now
+        is_lone = now - self._tun_read_at > _PAUSE
+        self._tun_read_at = now
         try:
-            packets = self._tun.read_batch()
+            packets = self._tun.read_batch(1 if is_lone else READ_PACKETS)
         except LinkDeletedError:
             self._deleted()
             return
         if packets:
             self._busy = True
-            self.device.send(packets, self.loop.now)
+            self.device.send(packets, now)
             self._transmit()
 
     def _on_udp(self, fd: int) -> None:
@@ -160,8 +166,10 @@ class Tunnel:
         if udp is None or (self._is_bystander and self._stands_by()):
             return
         now = self.loop.now
+        is_lone = now - self._udp_read_at > _PAUSE
+        self._udp_read_at = now
         packets: list[bytes] = []
-        for datagrams, source, traffic_class in udp.receive_batch(fd):
+        for datagrams, source, traffic_class in udp.receive_batch(fd, 1 if is_lone else RECEIVE_DATAGRAMS):
             packets += self.device.receive(datagrams, source, now, traffic_class)
         if packets:
             self._busy = True

@@ -109,11 +109,11 @@ class UdpSockets:
         for each in self._sockets.values():
             each.set_mark(fwmark)
 
-    def receive_batch(self, fd: int) -> list[Received]:
-        """What has arrived on the socket `fd`, at most a batch; empty when nothing has."""
+    def receive_batch(self, fd: int, limit: int = RECEIVE_DATAGRAMS) -> list[Received]:
+        """What has arrived on the socket `fd`, until there are `limit` datagrams; empty when nothing has."""
         receive = self._sockets[fd].receive
         batch: list[Received] = []
-        remaining = RECEIVE_DATAGRAMS
+        remaining = limit
         while remaining > 0 and (received := receive()) is not None:
             datagrams, endpoint, traffic_class = received
             remaining -= len(datagrams)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from hashlib import blake2s
-from random import Random, SystemRandom
+from random import Random
 from typing import NamedTuple
 
 from ..continuity.storage import Memory
@@ -57,7 +57,7 @@ class Interface:
     def __init__(self, settings: Settings, memory: Memory, random: Random | None = None) -> None:
         self.settings = settings
         self.memory = memory
-        self.random = random or SystemRandom()
+        self.random = random or Random()
         self.mtu = settings.mtu
         self.key: StaticKey | None = None
         self.checker: CookieChecker | None = None
