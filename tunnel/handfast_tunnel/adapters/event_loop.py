@@ -64,7 +64,8 @@ class EventLoop:
                 callback = self._callbacks.get(fd)
                 if callback is not None:
                     callback(events)
-            self._step_job()
+            if self._jobs:
+                self._step_job()
             deadline = end_turn()
         return self._status
 
@@ -78,11 +79,10 @@ class EventLoop:
         return min(max(deadline - self.now, 0.0), _LONGEST_WAIT)
 
     def _step_job(self) -> None:
-        if self._jobs:
-            job = self._jobs.popleft()
-            for _ in job:
-                self._jobs.append(job)
-                break
+        job = self._jobs.popleft()
+        for _ in job:
+            self._jobs.append(job)
+            break
 
     def _run_posted(self, _events: int) -> None:
         os.eventfd_read(self._wakeup)

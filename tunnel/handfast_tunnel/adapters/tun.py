@@ -163,14 +163,14 @@ class Tun:
         os.close(self._fd)
 
     def read_batch(self, limit: int = READ_PACKETS) -> list[bytes]:
-        """IP packets of wire size, from at most `limit` reads; none when nothing waits.
+        """IP packets of wire size, until there are `limit`; none when nothing waits.
 
         Raises LinkDeletedError.
         """
         packets: list[bytes] = []
         read, fd, headroom = os.read, self._fd, self._headroom
         try:
-            for _ in range(limit):
+            while len(packets) < limit:
                 data = read(fd, READ_BYTES)
                 if data.startswith(headroom):
                     packets.append(data[len(headroom) :])

@@ -8,6 +8,7 @@ import logging
 import math
 import time
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Final, Protocol
 
 from ..continuity.layout import QUEUE_DROPS, Words
@@ -146,9 +147,11 @@ class Tunnel:
     # --- a turn -----------------------------------------------------------------------------------
 
     def _on_tun(self, _events: int) -> None:
-        if self._is_bystander and self._stands_by():
-            return
-        now = self.loop.now
+        if not (self._is_bystander and self._stands_by()):
+            self._forward(self.loop.now)
+
+    def _forward(self, now: float) -> None:
+        """From the TUN device to the network."""
         is_lone = now - self._tun_read_at > _PAUSE
         self._tun_read_at = now
         try:
@@ -161,7 +164,7 @@ class Tunnel:
             self.device.send(packets, now)
             self._transmit()
 
-    def _on_udp(self, fd: int) -> None:
+    def _on_udp(self, fd: int, _events: int) -> None:
         udp = self._udp
         if udp is None or (self._is_bystander and self._stands_by()):
             return
@@ -177,7 +180,10 @@ class Tunnel:
                 self._tun.write_batch(packets)
             except LinkDeletedError:
                 self._deleted()
+                return
         self._transmit()
+        if is_lone and packets:
+            self._forward(now)  # this host's own answer, to an echo request or so, is there already
 
     def _transmit(self) -> None:
         transmissions = self.device.take_transmissions()
@@ -299,7 +305,7 @@ class Tunnel:
 
     def _watch_sockets(self) -> None:
         for fd in self._udp.filenos if self._udp else ():
-            self.loop.watch(fd, lambda _events, fd=fd: self._on_udp(fd))  # type: ignore[misc]
+            self.loop.watch(fd, partial(self._on_udp, fd))
 
     def _unwatch_sockets(self) -> None:
         for fd in self._udp.filenos if self._udp else ():
