@@ -9,9 +9,10 @@ is longer than a word is kept twice, and the copy with the higher sequence numbe
 from __future__ import annotations
 
 from collections.abc import Sequence
-from hashlib import blake2s
 from struct import pack, unpack
 from typing import Final, Protocol
+
+from ..core.hashes import blake2s
 
 WORD: Final = 8
 MAGIC: Final = int.from_bytes(b"HANDFAST", "little")
