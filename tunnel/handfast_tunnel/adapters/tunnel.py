@@ -37,7 +37,7 @@ _HOUSEKEEPING: Final = 1.0
 """Seconds between looks at the wall clock and signs of life for the keeper's watchdog."""
 _COST_WEIGHT: Final = 1 / 16
 _PAUSE: Final = 0.001
-"""What comes after so many seconds comes alone: to look in vain for more would hold it up by 30 us."""
+"""What comes after so many seconds comes alone: to look in vain for more would hold it up by 10 to 20 us."""
 
 
 class SignsOfLife(Protocol):

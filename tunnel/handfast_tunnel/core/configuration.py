@@ -1,6 +1,6 @@
 """What a caller may ask of an interface: frozen values, parsed and checked before anything changes.
 
-Named tuples, because a start has no time for `dataclasses`: that imports a parser of Python, 12 ms.
+Named tuples, because a start has no time for `dataclasses`: that imports a parser of Python.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """BLAKE2s and a comparison in constant time, as `hashlib` and `hmac` have them.
 
-Those two load OpenSSL's hashes besides, which costs a start 4 ms.
+Those two load OpenSSL's hashes besides, which costs a start 3 ms.
 """
 
 try:
