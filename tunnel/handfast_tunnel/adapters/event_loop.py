@@ -64,8 +64,7 @@ class EventLoop:
                 callback = self._callbacks.get(fd)
                 if callback is not None:
                     callback(events)
-            if self._jobs:
-                self._step_job()
+            self._step_job()
             deadline = end_turn()
         return self._status
 
@@ -79,10 +78,11 @@ class EventLoop:
         return min(max(deadline - self.now, 0.0), _LONGEST_WAIT)
 
     def _step_job(self) -> None:
-        job = self._jobs.popleft()
-        for _ in job:
-            self._jobs.append(job)
-            break
+        if self._jobs:
+            job = self._jobs.popleft()
+            for _ in job:
+                self._jobs.append(job)
+                break
 
     def _run_posted(self, _events: int) -> None:
         os.eventfd_read(self._wakeup)

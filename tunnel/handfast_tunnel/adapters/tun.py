@@ -162,15 +162,12 @@ class Tun:
     def close(self) -> None:
         os.close(self._fd)
 
-    def read_batch(self, limit: int = READ_PACKETS) -> list[bytes]:
-        """IP packets of wire size, until there are `limit`; none when nothing waits.
-
-        Raises LinkDeletedError.
-        """
+    def read_batch(self) -> list[bytes]:
+        """IP packets of wire size, at most a batch; none when nothing waits. Raises LinkDeletedError."""
         packets: list[bytes] = []
         read, fd, headroom = os.read, self._fd, self._headroom
         try:
-            while len(packets) < limit:
+            while len(packets) < READ_PACKETS:
                 data = read(fd, READ_BYTES)
                 if data.startswith(headroom):
                     packets.append(data[len(headroom) :])

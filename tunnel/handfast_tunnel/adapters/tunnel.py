@@ -8,7 +8,6 @@ import logging
 import math
 import time
 from collections.abc import Iterator, Sequence
-from functools import partial
 from typing import Final, Protocol
 
 from ..continuity.layout import QUEUE_DROPS, Words
@@ -21,9 +20,9 @@ from .drops import Drops
 from .event_loop import EventLoop
 from .link import LinkState, LinkWatcher
 from .outliving import Outliving
-from .tun import READ_PACKETS, LinkDeletedError, Tun
+from .tun import LinkDeletedError, Tun
 from .uapi import SetParser
-from .udp import RECEIVE_DATAGRAMS, UdpSockets
+from .udp import UdpSockets
 
 logger = logging.getLogger(__name__)
 
@@ -36,8 +35,6 @@ _HANDSHAKE_IDLE_SLICE: Final = 0.005
 _HOUSEKEEPING: Final = 1.0
 """Seconds between looks at the wall clock and signs of life for the keeper's watchdog."""
 _COST_WEIGHT: Final = 1 / 16
-_PAUSE: Final = 0.001
-"""What comes after so many seconds comes alone: to look in vain for more would hold it up by 10 to 20 us."""
 
 
 class SignsOfLife(Protocol):
@@ -74,7 +71,6 @@ class Tunnel:
         self.drops = Drops(self.device.statistics.dropped, tun, self._link, marks)
         self._busy = False
         self._turn_began = loop.now
-        self._tun_read_at = self._udp_read_at = -math.inf
         self._handshake_cost = 0.0004
         self._told_of_port = False
         self._next_housekeeping = 0.0
@@ -147,32 +143,25 @@ class Tunnel:
     # --- a turn -----------------------------------------------------------------------------------
 
     def _on_tun(self, _events: int) -> None:
-        if not (self._is_bystander and self._stands_by()):
-            self._forward(self.loop.now)
-
-    def _forward(self, now: float) -> None:
-        """From the TUN device to the network."""
-        is_lone = now - self._tun_read_at > _PAUSE
-        self._tun_read_at = now
+        if self._is_bystander and self._stands_by():
+            return
         try:
-            packets = self._tun.read_batch(1 if is_lone else READ_PACKETS)
+            packets = self._tun.read_batch()
         except LinkDeletedError:
             self._deleted()
             return
         if packets:
             self._busy = True
-            self.device.send(packets, now)
+            self.device.send(packets, self.loop.now)
             self._transmit()
 
-    def _on_udp(self, fd: int, _events: int) -> None:
+    def _on_udp(self, fd: int) -> None:
         udp = self._udp
         if udp is None or (self._is_bystander and self._stands_by()):
             return
         now = self.loop.now
-        is_lone = now - self._udp_read_at > _PAUSE
-        self._udp_read_at = now
         packets: list[bytes] = []
-        for datagrams, source, traffic_class in udp.receive_batch(fd, 1 if is_lone else RECEIVE_DATAGRAMS):
+        for datagrams, source, traffic_class in udp.receive_batch(fd):
             packets += self.device.receive(datagrams, source, now, traffic_class)
         if packets:
             self._busy = True
@@ -180,10 +169,7 @@ class Tunnel:
                 self._tun.write_batch(packets)
             except LinkDeletedError:
                 self._deleted()
-                return
         self._transmit()
-        if is_lone and packets:
-            self._forward(now)  # this host's own answer, to an echo request or so, is there already
 
     def _transmit(self) -> None:
         transmissions = self.device.take_transmissions()
@@ -305,7 +291,7 @@ class Tunnel:
 
     def _watch_sockets(self) -> None:
         for fd in self._udp.filenos if self._udp else ():
-            self.loop.watch(fd, partial(self._on_udp, fd))
+            self.loop.watch(fd, lambda _events, fd=fd: self._on_udp(fd))  # type: ignore[misc]
 
     def _unwatch_sockets(self) -> None:
         for fd in self._udp.filenos if self._udp else ():

@@ -109,11 +109,11 @@ class UdpSockets:
         for each in self._sockets.values():
             each.set_mark(fwmark)
 
-    def receive_batch(self, fd: int, limit: int = RECEIVE_DATAGRAMS) -> list[Received]:
-        """What has arrived on the socket `fd`, until there are `limit` datagrams; empty when nothing has."""
+    def receive_batch(self, fd: int) -> list[Received]:
+        """What has arrived on the socket `fd`, at most a batch; empty when nothing has."""
         receive = self._sockets[fd].receive
         batch: list[Received] = []
-        remaining = limit
+        remaining = RECEIVE_DATAGRAMS
         while remaining > 0 and (received := receive()) is not None:
             datagrams, endpoint, traffic_class = received
             remaining -= len(datagrams)
@@ -165,10 +165,6 @@ class _Socket:
         self.close = opened.close
         self._last_source: tuple[tuple[Any, ...], bytes] | None = None
         self._last_endpoint = Endpoint("", 0)
-        self._last_target: Endpoint | None = None
-        self._last_traffic_class = 0
-        self._address: tuple[str | int, ...] = ()
-        self._control: ControlMessages = []
         self._set_options(disabled)
 
     @property
@@ -250,17 +246,13 @@ class _Socket:
 
     def send(self, endpoint: Endpoint, datagrams: list[bytes], traffic_class: int) -> int:
         """Send in order; returns how many were dropped."""
-        if endpoint is not self._last_target or traffic_class != self._last_traffic_class:
-            self._aim(endpoint, traffic_class)
-        address, control = self._address, self._control
+        address = (endpoint.host, endpoint.port, 0, endpoint.scope) if self.is_ipv6 else endpoint[:2]
+        control = self._control_messages(endpoint, traffic_class)
         dropped = 0
         sent = 0
-        for run in self._runs(datagrams):
+        for run in _equal_runs(datagrams) if self._segments else ([each] for each in datagrams):
             try:
-                if len(run) == 1:
-                    self._send_message(run, control, address)
-                else:
-                    self._send_run(run, control, address)
+                self._send_run(run, control, address)
             except OSError as error:
                 if endpoint.local and error.errno in _REFUSES_LOCAL_ADDRESS:
                     raise _LocalAddressRefusedError(datagrams[sent:]) from error
@@ -268,24 +260,20 @@ class _Socket:
             sent += len(run)
         return dropped
 
-    def _runs(self, datagrams: list[bytes]) -> Iterable[list[bytes]]:
-        if len(datagrams) == 1:
-            return (datagrams,)
-        return _equal_runs(datagrams) if self._segments else ([each] for each in datagrams)
-
     def _send_run(
         self, run: Sequence[bytes], control: ControlMessages, address: tuple[str | int, ...]
     ) -> None:
-        segment = (socket.IPPROTO_UDP, UDP_SEGMENT, _SHORT.pack(len(run[0])))
-        try:
-            self._send_message(run, [*control, segment], address)
-        except OSError as error:
-            if error.errno == errno.EIO:  # a device without checksum offload (udp(7))
-                self._segments = False
-            elif error.errno not in {errno.EINVAL, errno.EMSGSIZE}:
-                raise
-        else:
-            return
+        if len(run) > 1:
+            segment = (socket.IPPROTO_UDP, UDP_SEGMENT, _SHORT.pack(len(run[0])))
+            try:
+                self._send_message(run, [*control, segment], address)
+            except OSError as error:
+                if error.errno == errno.EIO:  # a device without checksum offload (udp(7))
+                    self._segments = False
+                elif error.errno not in {errno.EINVAL, errno.EMSGSIZE}:
+                    raise
+            else:
+                return
         for datagram in run:
             self._send_message([datagram], control, address)
 
@@ -307,12 +295,6 @@ class _Socket:
             return True
         self.patience = 0
         return False
-
-    def _aim(self, endpoint: Endpoint, traffic_class: int) -> None:
-        """Most datagrams leave for where the one before left."""
-        self._last_target, self._last_traffic_class = endpoint, traffic_class
-        self._address = (endpoint.host, endpoint.port, 0, endpoint.scope) if self.is_ipv6 else endpoint[:2]
-        self._control = self._control_messages(endpoint, traffic_class)
 
     def _control_messages(self, endpoint: Endpoint, traffic_class: int) -> ControlMessages:
         control: ControlMessages = []

@@ -94,7 +94,7 @@ class Keypair:
         return now - self.born >= REJECT_AFTER_TIME
 
     def can_send(self, now: float) -> bool:
-        return self.counter < REJECT_AFTER_MESSAGES and now - self.born < REJECT_AFTER_TIME
+        return self.counter < REJECT_AFTER_MESSAGES and not self.expired(now)
 
     def reserve(self, count: int) -> tuple[int, int]:
         """Takes up to `count` counters: (the first, how many). Stored before any of them is used."""

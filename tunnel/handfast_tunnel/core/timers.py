@@ -59,7 +59,7 @@ class Timers:
     def __init__(self, owner: object, schedule: Schedule, random: Random) -> None:
         self.owner = owner
         self._schedule = schedule
-        self._random = random.random
+        self._random = random
         self.persistent_interval = 0
         self.scheduled = inf
         self.stop()
@@ -82,12 +82,11 @@ class Timers:
         return deadline
 
     def _jitter(self) -> float:
-        return self._random() * REKEY_TIMEOUT_JITTER
+        return self._random.random() * REKEY_TIMEOUT_JITTER
 
     def data_sent(self, now: float) -> None:
         if self.new_handshake == inf:
-            jitter = self._random() * REKEY_TIMEOUT_JITTER
-            self.new_handshake = self._arm(now + KEEPALIVE_TIMEOUT + REKEY_TIMEOUT + jitter)
+            self.new_handshake = self._arm(now + KEEPALIVE_TIMEOUT + REKEY_TIMEOUT + self._jitter())
 
     def data_received(self, now: float) -> None:
         if self.keepalive == inf:

@@ -67,13 +67,10 @@ class Transport:
 
     def send(self, packets: Sequence[bytes], now: float) -> None:
         """Routes packets from the TUN to their peers, a run of equal destination and ECN at a time."""
+        if len(packets) == 1:
+            self._send_one(packets[0], now)
+            return
         lookup = self._interface.routes.lookup
-        if len(packets) == 1:  # what a round trip waits for
-            address = destination(packets[0])
-            peer = lookup(address) if address else None
-            if peer is not None:
-                self.send_to(peer, packets, inner_ecn(packets[0]), now)
-                return
         runs: dict[tuple[Peer, int], list[bytes]] = {}
         last: tuple[bytes | None, int] | None = None
         run: list[bytes] | None = None
@@ -91,7 +88,16 @@ class Transport:
         for (peer, ecn), batch in runs.items():
             self.send_to(peer, batch, ecn, now)
 
-    def send_to(self, peer: Peer, packets: Sequence[bytes], ecn: int, now: float) -> None:
+    def _send_one(self, packet: bytes, now: float) -> None:
+        """The same for a lone packet, which is what a round trip waits for."""
+        address = destination(packet)
+        peer = self._interface.routes.lookup(address) if address else None
+        if peer is None:
+            self._interface.drop("no_route")
+        else:
+            self.send_to(peer, [packet], inner_ecn(packet), now)
+
+    def send_to(self, peer: Peer, packets: list[bytes], ecn: int, now: float) -> None:
         """Seals packets for one peer, or stages them and asks for a session."""
         keypair = peer.current
         if keypair is None or not keypair.can_send(now) or peer.endpoint is None:
@@ -105,7 +111,7 @@ class Transport:
             peer.timers.data_sent(now)
         self._refresh_after_sending(peer, keypair, now)
 
-    def _seal(self, keypair: Keypair, packets: Sequence[bytes], ecn: int, now: float) -> int:
+    def _seal(self, keypair: Keypair, packets: list[bytes], ecn: int, now: float) -> int:
         """How many packets were sealed: all, but for the very last counters of a key."""
         interface, peer = self._interface, keypair.peer
         sent = 0
@@ -127,7 +133,7 @@ class Transport:
         if worn or (keypair.initiator and now - keypair.born >= keypair.rekey_age):
             self._handshakes.initiate(peer, now, Initiate.NEEDED)
 
-    def _stage(self, peer: Peer, packets: Sequence[bytes]) -> None:
+    def _stage(self, peer: Peer, packets: list[bytes]) -> None:
         if peer.staged is None:
             peer.staged = deque(maxlen=STAGED_PACKETS)
         overflow = len(peer.staged) + len(packets) - STAGED_PACKETS
@@ -192,9 +198,7 @@ class Transport:
         if not counters:
             return []
         window = keypair.window
-        highest = max(counters)
-        if highest > window.highest:
-            keypair.numbers.highest_received = highest
+        keypair.numbers.highest_received = max(keypair.numbers.highest_received, *counters)
         verdicts = window.accept_batch(counters)
         if verdicts is not None:
             plaintexts = [p for p, fresh in zip(plaintexts, verdicts, strict=True) if fresh]
