@@ -1,6 +1,7 @@
-"""`make bench`: restarts, throughput, handshakes and 10,000 peers, of Handfast and wireguard-go in one run.
+"""`make bench`: starts, restarts, throughput, handshakes, 10,000 peers, of Handfast and wireguard-go.
 
-    python -m bench [--quick] [--rounds N] [restart] [throughput] [handshakes] [peers] [continuity] [kills]
+    python -m bench [--quick] [--rounds N] [restart] [start] [throughput] [handshakes] [peers] [continuity]
+                    [kills]
     python -m bench soak-kills [--kills N]
 
 Each experiment leaves its figures in bench/results/; docs/benchmarks.md and docs/continuity.md are made
@@ -16,7 +17,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
-from . import continuity, handshakes, kills, peers, report, throughput
+from . import continuity, handshakes, kills, peers, report, start, throughput
 from .restart import Plan, affordable, or_one_line, run_round, say
 from .results import TITLES, Outage, RestartResults
 
@@ -37,14 +38,24 @@ class Size:
     """Of each kind, to each client."""
     kills: int
     soak_kills: int
+    starts: int
 
 
 FULL: Final = Size(
     rounds=5, clients=5, limit=150, seconds=3, handshakes=5000, peers=10_000, events=20, kills=200,
-    soak_kills=2000,
+    soak_kills=2000, starts=20,
 )  # fmt: skip
 QUICK: Final = Size(
-    rounds=1, clients=1, limit=25, seconds=1, handshakes=1000, peers=1000, events=1, kills=5, soak_kills=20
+    rounds=1,
+    clients=1,
+    limit=25,
+    seconds=1,
+    handshakes=1000,
+    peers=1000,
+    events=1,
+    kills=5,
+    soak_kills=20,
+    starts=2,
 )
 RESTART_ROUNDS: Final = 2
 """At most: a round takes almost three minutes."""
@@ -57,6 +68,10 @@ def restart_figures(size: Size) -> dict[str, Any]:
         outages += run_round(plan)
     titles = tuple(TITLES[name] for name in RESTART_SERVERS)
     return RestartResults(plan.limit, titles, tuple(outages)).to_json()
+
+
+def start_figures(size: Size) -> dict[str, Any]:
+    return start.to_json(start.run(size.starts, say))
 
 
 def throughput_figures(size: Size) -> dict[str, Any]:
@@ -85,6 +100,7 @@ def soak_figures(size: Size) -> dict[str, Any]:
 
 
 EXPERIMENTS: Final[dict[str, Callable[[Size], dict[str, Any]]]] = {
+    "start": start_figures,
     "throughput": throughput_figures,
     "handshakes": handshake_figures,
     "peers": peer_figures,

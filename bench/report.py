@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Self
 
-from . import continuity, handshakes, kills, machine, peers, pictures, readme, tables, throughput
+from . import continuity, handshakes, kills, machine, peers, pictures, readme, start, tables, throughput
 from .results import RestartResults
 
 ROOT: Final = Path(__file__).resolve().parent.parent
@@ -51,6 +51,10 @@ def _restart(data: dict[str, Any], picture: Path) -> str:
     return tables.restart_markdown(results)
 
 
+def _start(data: dict[str, Any], _picture: Path) -> str:
+    return tables.markdown(*start.table(start.from_json(data)))
+
+
 def _throughput(data: dict[str, Any], picture: Path) -> str:
     samples = throughput.from_json(data)
     pictures.throughput(samples, picture)
@@ -83,6 +87,7 @@ def _soak(data: dict[str, Any], _picture: Path) -> str:
 _REPORTS: Final[dict[str, Callable[[dict[str, Any], Path], str]]] = {
     "demo": _restart,
     "restart": _restart,
+    "start": _start,
     "throughput": _throughput,
     "handshakes": _handshakes,
     "peers": _peers,

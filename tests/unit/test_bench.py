@@ -8,6 +8,7 @@ from array import array
 from pathlib import Path
 
 import pytest
+from bench import start
 from bench.probes import silence
 from bench.results import CASES, Kind, Outage, RestartResults
 from bench.tables import markdown, replace_section, restart_markdown, restart_text, seconds
@@ -129,3 +130,19 @@ def test_a_section_of_a_document_is_replaced(tmp_path: Path) -> None:
     assert document.read_text() == "before\n<!-- table -->\nnew \\1\n<!-- /table -->\nafter\n"
     with pytest.raises(ValueError, match="0 sections named picture"):
         replace_section(document, "picture", "")
+
+
+STARTS = {case: [start.Start(0.2, 0.05, 0.15), start.Start(0.12, 0.01, 0.1)] for case in start.CASES} | {
+    start.WG_QUICK: [start.Start(0.3)]
+}
+
+
+def test_a_start_is_counted_without_its_wait_for_a_processor() -> None:
+    _, lines = start.table(start.from_json(json.loads(json.dumps(start.to_json(STARTS)))))
+    assert [line[1:] for line in lines[:2]] == [["2", "125", "160", "130", "120"]] * 2
+    assert lines[2][1:] == ["1", "-", "300", "-", "300"]
+
+
+def test_a_start_that_was_not_measured_fails() -> None:
+    with pytest.raises(KeyError, match="wg-quick"):
+        start.table(STARTS | {start.WG_QUICK: []})

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final, Literal, NamedTuple
 
 from .adapters.keeper import RestartLimit
 from .adapters.text import parse_endpoint, parse_number
@@ -58,8 +57,7 @@ Timers = Literal["recovery", "strict"]
 TIMERS: Final[Mapping[str, Timers]] = {"recovery": "recovery", "strict": "strict"}
 
 
-@dataclass(frozen=True, slots=True)
-class Options:
+class Options(NamedTuple):
     interface: str
     foreground: bool
     metrics: Endpoint | None

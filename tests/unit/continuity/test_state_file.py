@@ -331,8 +331,7 @@ def _start_in_a_full_tmpfs() -> None:
     assert full.value.errno == errno.ENOSPC
     with pytest.raises(StartError, match=r"no state memory: .*No space left"):
         daemon._memory("wg0", _options("--state", "/mnt"), _no_line())
-    optional = parse(["wg0"], {})
-    object.__setattr__(optional, "state", Path("/mnt"))
+    optional = parse(["wg0"], {})._replace(state=Path("/mnt"))
     assert daemon._memory("wg0", optional, _no_line()) == (None, None)
 
 

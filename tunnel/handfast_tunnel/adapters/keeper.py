@@ -17,8 +17,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from ..core.noise import static_key
 from ..libc import die_with_parent
@@ -40,8 +39,7 @@ SERVES: Final = b"="
 ALIVE: Final = b"."
 
 
-@dataclass(frozen=True, slots=True)
-class RestartLimit:
+class RestartLimit(NamedTuple):
     """More than `deaths` within `seconds`: give up."""
 
     deaths: int = 5

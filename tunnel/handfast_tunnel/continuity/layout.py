@@ -10,9 +10,10 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Iterator, Sequence
-from hashlib import blake2s
 from struct import Struct, pack, unpack
 from typing import Final, Protocol, overload
+
+from ..core.hashes import blake2s
 
 WORD: Final = 8
 MAGIC: Final = int.from_bytes(b"HANDFAST", "little")

@@ -1,9 +1,11 @@
-"""What a caller may ask of an interface: frozen values, parsed and checked before anything changes."""
+"""What a caller may ask of an interface: frozen values, parsed and checked before anything changes.
+
+Named tuples, because a start has no time for `dataclasses`: that imports a parser of Python.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
 
 from .constants import BURST_PER_SECOND
@@ -17,8 +19,7 @@ class Prefix(NamedTuple):
     length: int
 
 
-@dataclass(frozen=True, slots=True)
-class PeerChange:
+class PeerChange(NamedTuple):
     """One peer's part of a `set`. None leaves a value as it is."""
 
     public_key: bytes
@@ -38,14 +39,13 @@ class PeerChange:
         if len(self.allowed_ips) <= size:
             yield self
             return
-        yield replace(self, allowed_ips=self.allowed_ips[:size])
+        yield self._replace(allowed_ips=self.allowed_ips[:size])
         for start in range(size, len(self.allowed_ips), size):
             more = self.allowed_ips[start : start + size]
             yield PeerChange(self.public_key, update_only=True, allowed_ips=more)
 
 
-@dataclass(frozen=True, slots=True)
-class InterfaceChange:
+class InterfaceChange(NamedTuple):
     """A whole `set`, applied in one step or refused whole. None leaves a value as it is."""
 
     private_key: bytes | None = None
@@ -58,8 +58,7 @@ class InterfaceChange:
     peers: tuple[PeerChange, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Settings:
+class Settings(NamedTuple):
     """What stays the same while the process lives."""
 
     timers: Literal["recovery", "strict"] = "recovery"

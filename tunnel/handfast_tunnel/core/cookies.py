@@ -7,12 +7,11 @@ initiator's.
 from __future__ import annotations
 
 import os
-from hashlib import blake2s
-from hmac import compare_digest
 from typing import Final
 
 from .constants import COOKIE_SECRET_TIME
 from .endpoint import Endpoint
+from .hashes import blake2s, compare_digest
 from .messages import COOKIE_NONCE_LENGTH, MAC_LENGTH, CookieReply, pack_cookie_reply, sender_index
 from .noise import cookie_key, mac1_key
 

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
-from hashlib import blake2s
-from random import Random, SystemRandom
+from random import Random
 from typing import TYPE_CHECKING, NamedTuple
 
 from ..continuity.storage import Memory
@@ -13,6 +11,7 @@ from .configuration import Settings
 from .constants import REJECT_AFTER_TIME
 from .cookies import CookieChecker
 from .endpoint import Endpoint
+from .hashes import blake2s
 from .noise import StaticKey, diffie_hellman
 from .peer import HandshakeSlot, Peer
 from .routing import RoutingTable
@@ -35,8 +34,7 @@ class Transmission(NamedTuple):
     """Whose endpoint it is; None for an answer to a stranger."""
 
 
-@dataclass(frozen=True, slots=True)
-class Event:
+class Event(NamedTuple):
     """Something a person may want to read in a log. `what` is a short phrase, never a secret."""
 
     public_key: bytes
@@ -60,7 +58,7 @@ class Interface:
     def __init__(self, settings: Settings, memory: Memory, random: Random | None = None) -> None:
         self.settings = settings
         self.memory = memory
-        self.random = random or SystemRandom()
+        self.random = random or Random()
         self.mtu = settings.mtu
         self.key: StaticKey | None = None
         self.checker: CookieChecker | None = None

@@ -6,13 +6,13 @@ authenticate raises `InvalidMessage`; nothing is changed by it.
 
 from __future__ import annotations
 
-from hashlib import blake2s
 from typing import Final, NamedTuple
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
 from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 
+from .hashes import blake2s
 from .messages import Initiation, Response
 
 _CONSTRUCTION: Final = b"Noise_IKpsk2_25519_ChaChaPoly_BLAKE2s"
