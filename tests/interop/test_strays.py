@@ -14,7 +14,7 @@ from tests.lab.namespaces import wait_until
 from tests.lab.network import Host, Network
 from tests.lab.peer import PORT, Peer
 from tests.lab.probes import Probes
-from tests.lab.restarts import end_tree, status_of, take_down
+from tests.lab.restarts import end_tree, kill_worker, status_of, take_down
 from tests.lab.wire import Datagram, session_completed
 
 HEADERS = 20 + 8
@@ -149,24 +149,53 @@ def test_a_hoarded_initiation_is_void_once_the_client_is_back(
     quiet: Pair, network: Network, injector: Injector, mallory: Host, initiator: str
 ) -> None:
     """Whoever has an initiation for the client could send it later, from elsewhere, and be followed."""
-    server, client = quiet.server, quiet.client
+    hoarded = hoard(quiet, network, injector, mallory)
+    if initiator == "client":
+        client_begins_anew(quiet)
+    comes_back(quiet)
+    assert_void(hoarded, quiet, injector, mallory)
+
+
+def test_a_successor_voids_what_was_hoarded_before(
+    quiet: Pair, network: Network, injector: Injector, mallory: Host
+) -> None:
+    hoarded = hoard(quiet, network, injector, mallory)
+    kill_worker(quiet.server)
+    client_begins_anew(quiet)
+    comes_back(quiet)
+    assert_void(hoarded, quiet, injector, mallory)
+
+
+def hoard(pair: Pair, network: Network, injector: Injector, mallory: Host) -> Datagram:
+    """An initiation to the client that Mallory has and the client never saw."""
+    server = pair.server
     lose_keys(server)
     cable = network.capture(mallory)
-    injector.send(stray(quiet), (mallory.ipv4, PORT), (server.host.ipv4, PORT))
+    injector.send(stray(pair), (mallory.ipv4, PORT), (server.host.ipv4, PORT))
     [hoarded] = cable.wait(Message.INITIATION, source=server.host.ipv4)
-    if initiator == "client":
-        client.set("peer", server.keys.public, "remove")
-        client.configure()
+    return hoarded
+
+
+def client_begins_anew(pair: Pair) -> None:
+    """It has no session any more, so that its next packet is an initiation."""
+    pair.client.set("peer", pair.server.keys.public, "remove")
+    pair.client.configure()
+
+
+def comes_back(pair: Pair) -> None:
     back = time.monotonic()
-    client.reaches(server, timeout=8)
-    capture = quiet.on_client_cable
-    assert session_completed(capture, back)
-    capture.wait(Message.INITIATION, source=server.host.ipv4, since=back)
-    time.sleep(0.5)
+    pair.client.reaches(pair.server, timeout=8)
+    assert session_completed(pair.on_client_cable, back)
+    [began, *_] = pair.on_client_cable.wait(Message.INITIATION, source=pair.server.host.ipv4, since=back)
+    pair.on_client_cable.wait(Message.RESPONSE, source=pair.client.host.ipv4, since=began.time)
+
+
+def assert_void(hoarded: Datagram, pair: Pair, injector: Injector, mallory: Host) -> None:
+    server, client = pair.server, pair.client
     delivered = time.monotonic()
     injector.send(hoarded.payload, (mallory.ipv4, PORT), (client.host.ipv4, client.port))
     time.sleep(0.3)
-    assert not capture.matching(Message.RESPONSE, destination=mallory.ipv4, since=delivered)
+    assert not pair.on_client_cable.matching(Message.RESPONSE, destination=mallory.ipv4, since=delivered)
     assert client.status(server).endpoint == f"{server.host.ipv4}:{server.port}"
     assert client.ping(server)
 

@@ -7,8 +7,9 @@ import pytest
 from handfast_tunnel.core.configuration import InterfaceChange, PeerChange, Settings
 from handfast_tunnel.core.endpoint import Endpoint
 from handfast_tunnel.core.messages import TYPE_INITIATION, TYPE_TRANSPORT
-from tests.unit.core.network import Host, Network
+from tests.unit.core.network import Datagram, Host, Network
 
+from .model import ATTACKER
 from .server import Server
 from .words import StateDouble, Steps
 
@@ -106,6 +107,49 @@ def test_after_link_down_and_a_restart_a_stray_is_answered() -> None:
     network.run(1.0)
     assert network.sent(server, TYPE_INITIATION)
     assert server.inbox == [b"kept"]
+
+
+# --- an initiation that a former process sent, and that somebody may hoard ------------------------
+
+
+def assert_void(hoarded: Datagram, client: Host, network: Network) -> None:
+    network.wire.clear()
+    client.deliver([hoarded.payload], ATTACKER)
+    network.run(1.0)
+    assert not network.sent(client)
+
+
+def test_a_hoarded_initiation_is_void_once_the_client_came_by_itself() -> None:
+    server, client, network = pair(announce=False)
+    server.device.down(network.now)
+    server.device.up(network.now)
+    server.deliver([next_packet(client, server)], ATTACKER)
+    [hoarded] = network.sent(server, TYPE_INITIATION)
+    restart(server)
+    client.initiate(server)
+    network.run(3.0)
+    assert_void(hoarded, client, network)
+
+
+def test_a_hoarded_initiation_is_void_once_the_client_used_a_resumed_session() -> None:
+    server, client, network = pair(announce=False)
+    network.lose = lambda _: True
+    server.initiate(client)
+    network.lose = lambda _: False
+    [hoarded] = network.sent(server, TYPE_INITIATION)
+    restart(server)
+    client.send(server, b"on the same session")
+    network.run(3.0)
+    assert server.peer(client).method == "resumed"
+    assert_void(hoarded, client, network)
+
+
+def next_packet(client: Host, server: Server) -> bytes:
+    """What the client sends next, kept from the network."""
+    client.network.lose = lambda _: True
+    client.send(server, b"stray")
+    client.network.lose = lambda _: False
+    return client.network.sent(client, TYPE_TRANSPORT)[-1].payload
 
 
 # --- drained, committed --------------------------------------------------------------------------

@@ -9,6 +9,7 @@ import pytest
 
 from handfast_tunnel.core.configuration import Settings
 from handfast_tunnel.core.endpoint import Endpoint
+from handfast_tunnel.core.handshake import Initiate
 from handfast_tunnel.core.messages import TYPE_INITIATION, TYPE_TRANSPORT
 
 from .network import Datagram, Host, Network
@@ -291,6 +292,24 @@ def test_hoarded_initiation_is_void_once_the_client_is_back(
     client.deliver([hoarded.payload], ELSEWHERE)
     network.run(1)
     assert client.peer(server).endpoint.address == server.endpoint.address  # type: ignore[union-attr]
+    assert not network.sent(client)
+
+
+def test_an_initiation_that_overtakes_an_answer_is_sent_again(network: Network) -> None:
+    """A session is there, but a newer initiation than the one that was answered was lost."""
+    server, client = network.connected_pair()
+    network.run(25)
+    server.initiate(client)
+    network.lose = lambda datagram: datagram.sender is server
+    network.run(0.015)
+    server.device._handshakes.initiate(server.peer(client), network.now, Initiate.RECOVERY)
+    server.turn()
+    network.lose = lambda _: False
+    lost = answers(network, server)[-1]
+    network.run(8)
+    network.wire.clear()
+    client.deliver([lost.payload], ELSEWHERE)
+    network.run(1)
     assert not network.sent(client)
 
 

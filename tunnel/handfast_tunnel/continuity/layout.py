@@ -55,6 +55,7 @@ class PeerSlot:
     LAST_RECEIVED: Final = 11
     OUTBOUND_STAMP: Final = 12
     INBOUND_EXACT: Final = 37
+    ANSWERED_STAMP: Final = 38
     INBOUND_STAMP: Final = 13  # a pair of copies, 2 words each
     ENDPOINT: Final = 21  # a pair of copies, 6 words each
     KEYPAIRS: Final = 40

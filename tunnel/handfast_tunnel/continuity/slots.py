@@ -181,6 +181,14 @@ class SlotMarks:
         self._words[self._base + PeerSlot.OUTBOUND_STAMP] = value
 
     @property
+    def answered_stamp(self) -> int:
+        return self._words[self._base + PeerSlot.ANSWERED_STAMP]
+
+    @answered_stamp.setter
+    def answered_stamp(self, value: int) -> None:
+        self._words[self._base + PeerSlot.ANSWERED_STAMP] = value
+
+    @property
     def inbound_stamp(self) -> bytes:
         stored = self._inbound.load()
         return stored[:12] if stored else b""

@@ -62,6 +62,8 @@ class PeerMarks(Protocol):
 
     outbound_stamp: int
     """TAI64N stamp of the last initiation sent, as `tai64n` counts; 0 before the first."""
+    answered_stamp: int
+    """Stamp of the newest initiation that was answered; 0 before the first."""
     inbound_stamp: bytes
     """Stamp of the last initiation accepted, as on the wire; empty before the first."""
     endpoint: Endpoint | None
@@ -136,10 +138,18 @@ class PlainKeypairNumbers:
 class PlainPeerMarks:
     """Marks that die with the process."""
 
-    __slots__ = ("endpoint", "inbound_exact", "inbound_stamp", "last_received", "last_sent", "outbound_stamp")
+    __slots__ = (
+        "answered_stamp",
+        "endpoint",
+        "inbound_exact",
+        "inbound_stamp",
+        "last_received",
+        "last_sent",
+        "outbound_stamp",
+    )
 
     def __init__(self) -> None:
-        self.outbound_stamp = 0
+        self.outbound_stamp = self.answered_stamp = 0
         self.inbound_stamp = b""
         self.inbound_exact = False
         self.endpoint: Endpoint | None = None

@@ -104,7 +104,6 @@ class Handshakes:
             interface.drop("low_order_key")
             return False
         peer.last_initiation_sent = now
-        peer.unanswered_initiation = True
         interface.statistics.handshakes["initiator", "sent"] += 1
         peer.timers.any_authenticated_packet_sent(now)
         if not peer.in_cadence and reason is not Initiate.STRAY:
@@ -132,10 +131,16 @@ class Handshakes:
             X25519PrivateKey.generate(),
         )
         datagram = add_macs(pack_initiation(message), peer.mac1_key, self._cookie(peer, now))
-        slot = HandshakeSlot(peer, index, state, mac1_of(datagram), now)
+        slot = HandshakeSlot(peer, index, state, stamp, mac1_of(datagram), now)
         peer.slots[index] = interface.indices[index] = slot
         peer.timers.slot_opened(slot.expires_at)
         return datagram
+
+    def void_hoarded(self, peer: Peer, now: float) -> None:
+        """One more initiation, to where the peer is now, makes worthless what somebody may hoard (RECOVERY,
+        section 6)."""
+        if peer.unanswered_initiation and not peer.slots and not self._interface.strict:
+            self.initiate(peer, now, Initiate.RECOVERY)
 
     def forget_stale(self, peer: Peer, now: float) -> None:
         """Erases initiations that nobody has answered in time."""
@@ -308,7 +313,7 @@ class Handshakes:
             interface.discard_slot(older)
             if older is slot:
                 break
-        peer.unanswered_initiation = bool(peer.slots)
+        peer.marks.answered_stamp = slot.stamp
         keypair = self._derive(peer, keys, slot.index, message.sender, initiator=True, now=now)
         self._adopt_as_initiator(peer, keypair)
         peer.move_to(source)
@@ -360,5 +365,6 @@ class Handshakes:
         peer.handshake_attempts = 0
         peer.stray_interval = 0.0
         peer.last_minute_handshake = False
-        peer.timers.handshake_complete()
+        if interface.strict or not peer.slots:
+            peer.timers.handshake_complete()
         interface.log(peer, f"handshake completed as {role}")

@@ -21,12 +21,15 @@ Method = Literal["resumed", "received", "answered", "announced", "waited"]
 class HandshakeSlot:
     """An initiation of ours that may still be answered (RECOVERY, section 4)."""
 
-    __slots__ = ("cookie_used", "expires_at", "index", "mac1", "peer", "state", "waiting")
+    __slots__ = ("cookie_used", "expires_at", "index", "mac1", "peer", "stamp", "state", "waiting")
 
-    def __init__(self, peer: Peer, index: int, state: InitiatorState, mac1: bytes, now: float) -> None:
+    def __init__(
+        self, peer: Peer, index: int, state: InitiatorState, stamp: int, mac1: bytes, now: float
+    ) -> None:
         self.peer = peer
         self.index = index
         self.state = state
+        self.stamp = stamp
         self.mac1 = mac1
         self.expires_at = now + HANDSHAKE_SLOT_TIME
         self.cookie_used = False
@@ -90,7 +93,6 @@ class Peer:
         "stray_answer_at",
         "stray_interval",
         "timers",
-        "unanswered_initiation",
     )
 
     def __init__(self, public_key: bytes, memory: Memory, schedule: Schedule, random: Random) -> None:
@@ -120,8 +122,6 @@ class Peer:
         self.handshake_attempts = 0
         self.last_initiation_sent = float("-inf")
         self.last_initiation_consumed = float("-inf")
-        self.unanswered_initiation = False
-        """Whether the newest initiation sent, to whatever address, was not answered: someone may hoard it."""
         self.stray_answer_at = 0.0
         """When strays from unknown addresses may be answered again, however many sessions they name."""
         self.stray_interval = 0.0
@@ -144,6 +144,12 @@ class Peer:
         if self._marks is None:
             self._marks = self._memory.peer_marks(self.public_key)
         return self._marks
+
+    @property
+    def unanswered_initiation(self) -> bool:
+        """Whether the newest initiation sent, to whatever address and by whatever process, was not answered:
+        someone may hoard it (RECOVERY, section 6)."""
+        return self.marks.outbound_stamp > self.marks.answered_stamp
 
     @property
     def last_received(self) -> float:

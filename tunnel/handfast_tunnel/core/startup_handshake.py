@@ -146,6 +146,7 @@ class StartupHandshakes:
         """The peer was heard on a session that lived through the interruption."""
         if peer.recovery is not None and peer.recovery.method == "resumed":
             peer.recovery.state = "recovered"
+            self._handshakes.void_hoarded(peer, now)
         self._end_outage(peer, "resumed", now)
 
     def _end_outage(self, peer: Peer, method: Method, now: float) -> None:

@@ -253,9 +253,7 @@ class Transport:
         self._handshakes.complete(keypair, now)
         self._startup.completed(keypair, now)
         self.flush(peer, now)
-        if peer.unanswered_initiation and not interface.strict:
-            # Sent to where the peer is now, it voids one that somebody may hoard (RECOVERY, section 6).
-            self._handshakes.initiate(peer, now, Initiate.RECOVERY)
+        self._handshakes.void_hoarded(peer, now)
 
     def _reconfirm(self, peer: Peer, now: float) -> None:
         """The peer still uses older keys: it may not know yet that we have the newer ones."""
