@@ -255,6 +255,36 @@ def test_who_has_a_session_again_is_not_answered(network: Network, pair: tuple[H
     assert not answers(network, server)
 
 
+def test_who_missed_the_confirmations_is_told_again_once_a_second(
+    network: Network, pair: tuple[Host, Host]
+) -> None:
+    """It goes on sending on the lost session, until it hears of the new one."""
+    server, client = pair
+    network.lose = lambda d: d.sender is server and d.type == TYPE_TRANSPORT and network.now < began + 3
+    began = network.now
+    for _ in range(60):
+        client.send(server, b"x")
+        network.run(0.1)
+    told = [d.sent_at - began for d in network.sent(server, TYPE_TRANSPORT)]
+    late = [at for at in told if at > 2]
+    assert len(late) == 2, told
+    assert late[1] - late[0] >= 1
+    assert server.device.statistics.strays["confirmed"] >= len(late)
+    assert server.peer(client).current.heard  # type: ignore[union-attr]
+
+
+def test_only_where_it_is_known_to_be(network: Network, pair: tuple[Host, Host]) -> None:
+    server, client = pair
+    packets = [stray(client, server) for _ in range(2)]
+    network.lose = lambda d: d.sender is server and d.type == TYPE_TRANSPORT
+    client.send(server, b"x")
+    network.run(3)
+    network.wire.clear()
+    server.deliver([packets[0]], ELSEWHERE)
+    assert not network.sent(server)
+    assert server.device.statistics.strays["has_session"] == 1
+
+
 def test_new_indices_avoid_those_that_are_remembered(
     network: Network, pair: tuple[Host, Host], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -54,7 +54,7 @@ class Device:
         self._handshakes = Handshakes(interface)
         self._startup = StartupHandshakes(interface, self._handshakes)
         self._transport = Transport(interface, self._handshakes, self._startup)
-        self._strays = Strays(interface, self._handshakes, self._startup)
+        self._strays = Strays(interface, self._handshakes, self._startup, self._transport)
         self._drain = Drain(interface)
         self.is_up = False
 

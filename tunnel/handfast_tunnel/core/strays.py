@@ -20,6 +20,7 @@ from .messages import TRANSPORT_COUNTER
 from .peer import Peer, Recovery
 from .startup_handshake import StartupHandshakes
 from .token_bucket import TokenBucket, TokenBuckets
+from .transport import Transport
 
 ANSWER_INTERVAL: Final = 5.0
 """Least time between two answers for a peer to unknown addresses; doubles with each."""
@@ -39,10 +40,17 @@ def network_of(source: Endpoint) -> str:
 class Strays:
     """What is done with transport messages whose receiver index names no session."""
 
-    def __init__(self, interface: Interface, handshakes: Handshakes, startup: StartupHandshakes) -> None:
+    def __init__(
+        self,
+        interface: Interface,
+        handshakes: Handshakes,
+        startup: StartupHandshakes,
+        transport: Transport,
+    ) -> None:
         self._interface = interface
         self._handshakes = handshakes
         self._startup = startup
+        self._transport = transport
         self._overall = TokenBucket(ANSWERS_PER_SECOND, burst=ANSWERS_PER_SECOND)
         self._networks: TokenBuckets[str] = TokenBuckets(ANSWERS_PER_NETWORK, ANSWERS_PER_NETWORK, limit=4096)
 
@@ -61,9 +69,10 @@ class Strays:
 
     def _answer(self, lost: LostSession, source: Endpoint, now: float) -> str:
         peer = lost.peer
+        at_home = peer.endpoint is not None and source.address == peer.endpoint.address
         if peer.current is not None and not peer.current.expired(now):
-            return "has_session"
-        if peer.endpoint is not None and source.address == peer.endpoint.address:
+            return "confirmed" if at_home and self._transport.reconfirm(peer, now) else "has_session"
+        if at_home:
             if not peer.recovering:
                 self._startup.begin([peer], now, announce=True, method="answered")
             return "answered"

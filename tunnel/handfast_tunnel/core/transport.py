@@ -229,7 +229,7 @@ class Transport:
         if keypair is peer.next:
             self._promote(keypair, now)
         elif keypair is peer.previous:
-            self._reconfirm(peer, now)
+            self.reconfirm(peer, now)
         if peer.awaited:
             self._startup.heard(peer, now)
         current = peer.current
@@ -255,8 +255,8 @@ class Transport:
         self.flush(peer, now)
         self._handshakes.void_hoarded(peer, now)
 
-    def _reconfirm(self, peer: Peer, now: float) -> None:
-        """The peer still uses older keys: it may not know yet that we have the newer ones."""
+    def reconfirm(self, peer: Peer, now: float) -> bool:
+        """The peer still uses older keys: it may not know yet that we have newer ones. True if it is told."""
         current = peer.current
         if (
             current is None
@@ -265,9 +265,10 @@ class Transport:
             or self._interface.strict
             or now - peer.last_reconfirm < CONFIRM_INTERVAL
         ):
-            return
+            return False
         peer.last_reconfirm = now
         self.keepalive(peer, now)
+        return True
 
     def _inner_packets(self, peer: Peer, plaintexts: list[bytes]) -> list[bytes]:
         """IP packets whose source the peer may use; keepalives are gone after this."""
