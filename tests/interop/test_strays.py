@@ -12,7 +12,7 @@ from tests.lab.adversary import Injector
 from tests.lab.filters import Filters, Message
 from tests.lab.namespaces import wait_until
 from tests.lab.network import Host, Network
-from tests.lab.peer import PORT, Peer
+from tests.lab.peer import PORT, KeyPair, Peer
 from tests.lab.probes import Probes
 from tests.lab.restarts import end_tree, kill_worker, status_of, take_down
 from tests.lab.wire import Datagram, session_completed
@@ -83,6 +83,24 @@ def test_after_a_restart_too(quiet: Pair) -> None:
     client.reaches(server, timeout=3)
     capture = quiet.on_client_cable
     assert session_completed(capture, asked)
+    wait_for_method(server, client, "answered")
+
+
+def test_who_sends_is_greeted_before_others(quiet: Pair) -> None:
+    """1,500 others are ahead in the queue, 500 a second: without its packet the client would wait 3 s."""
+    server, client = quiet.server, quiet.client
+    others = [KeyPair.generate().public for _ in range(1500)]
+    sections = [f"[Peer]\nPublicKey = {key}\nEndpoint = 127.0.0.1:9\n" for key in others]
+    server.wg("addconf", server.interface, "/dev/stdin", input="\n".join(sections))
+    lose_keys(server)
+    server.command("handshake", server.interface, *others)
+    server.command("handshake", server.interface, client.keys.public)
+    asked = time.monotonic()
+    client.node.start("ping", "-c1", server.ipv4)
+    capture = quiet.on_client_cable
+    back = capture.wait_for(lambda: session_completed(capture, asked), 5, "a session")
+    first = capture.matching(Message.TRANSPORT, source=client.host.ipv4, since=asked)[0]
+    assert back.time - first.time <= 0.5
     wait_for_method(server, client, "answered")
 
 

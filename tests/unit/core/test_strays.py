@@ -7,10 +7,11 @@ from itertools import pairwise
 
 import pytest
 
-from handfast_tunnel.core.configuration import Settings
+from handfast_tunnel.core.configuration import InterfaceChange, PeerChange, Settings
 from handfast_tunnel.core.endpoint import Endpoint
 from handfast_tunnel.core.handshake import Initiate
 from handfast_tunnel.core.messages import TYPE_INITIATION, TYPE_TRANSPORT
+from handfast_tunnel.core.token_bucket import TokenBucket
 
 from .network import Datagram, Host, Network
 
@@ -87,6 +88,76 @@ def test_cadence_runs_to_the_last_authenticated_address(network: Network, pair: 
     sent = answers(network, server)
     assert [round(d.sent_at - began, 6) for d in sent] == [0, 0.25, 0.5, 1, 2]
     assert {d.destination for d in sent} == {client.endpoint}
+
+
+def strangers(count: int) -> tuple[PeerChange, ...]:
+    """Peers that never answer."""
+    keys = [number.to_bytes(31, "big") + b"k" for number in range(count)]
+    return tuple(
+        PeerChange(key, endpoint=where) for key, where in zip(keys, elsewhere(range(count)), strict=True)
+    )
+
+
+def greeted_behind_many(network: Network) -> tuple[Host, Host, bytes]:
+    """1,000 peers are being greeted, 500 a second, and the client is the last; and a stray of its."""
+    server, client = network.host(NEVER), network.host(STRICT)
+    client.meet(server)
+    server.meet(client, endpoint=False)
+    client.send(server, b"hello")
+    network.run(1)
+    server.configure(InterfaceChange(peers=strangers(1000)))
+    lose_keys(server)
+    server.device.initiate([key for key in server.device.peers if key != client.key.public], network.now)
+    server.initiate(client)
+    return server, client, stray(client, server)
+
+
+def test_who_sends_is_greeted_before_those_who_may_not_even_be_there(network: Network) -> None:
+    server, client, packet = greeted_behind_many(network)
+    network.run(0.1)
+    server.deliver([packet], client.endpoint)
+    network.run(0.004)
+    assert client.endpoint in {d.destination for d in answers(network, server)}
+    assert server.device.statistics.strays == {"answered": 1}
+    network.run(1)
+    assert server.peer(client).method == "answered"
+
+
+def test_within_the_limit_and_in_the_order_in_which_they_ask(network: Network) -> None:
+    server = network.host(NEVER)
+    clients = [network.host(STRICT) for _ in range(100)]
+    for client in clients:
+        client.meet(server)
+        server.meet(client, endpoint=False)
+        client.send(server, b"x")
+    network.run(1)
+    lose_keys(server)
+    packets = [stray(client, server) for client in clients]
+    network.lose = lambda _: True
+    for packet, client in zip(packets, clients, strict=True):
+        server.deliver([packet], client.endpoint)
+    assert len(answers(network, server)) == 50, "the burst"
+    network.run(0.11)
+    assert [d.destination for d in answers(network, server)] == [client.endpoint for client in clients]
+
+
+def test_what_changes_nothing_is_not_counted_as_answered(network: Network) -> None:
+    server, client, packet = greeted_behind_many(network)
+    for _ in range(3):
+        server.deliver([packet], client.endpoint)
+    network.lose = lambda _: True
+    network.run(0.1)
+    server.deliver([packet], client.endpoint)
+    assert server.device.statistics.strays == {"answered": 1, "under_way": 3}
+
+
+def test_latency_is_counted_from_the_first_stray(network: Network) -> None:
+    server, client, packet = greeted_behind_many(network)
+    server.device._startup._bucket = TokenBucket(1, 1)
+    server.device._startup._bucket.take(network.now)
+    server.deliver([packet], client.endpoint)
+    network.run(1.5)
+    assert server.device.statistics.reconnect_latency["answered"].sum == pytest.approx(1.02, abs=0.001)
 
 
 def test_other_source_gets_one_initiation_and_no_repeats(network: Network, pair: tuple[Host, Host]) -> None:
@@ -411,4 +482,4 @@ def test_voiding_initiation_that_is_lost_is_repeated(network: Network, pair: tup
     assert server.peer(client).method == "answered"
     latency = server.device.statistics.reconnect_latency["answered"]
     assert sum(latency.counts) == 1
-    assert latency.sum == pytest.approx(0.01)
+    assert latency.sum == pytest.approx(6.01), "from the first stray"

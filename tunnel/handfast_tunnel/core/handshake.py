@@ -104,6 +104,8 @@ class Handshakes:
             interface.drop("low_order_key")
             return False
         peer.last_initiation_sent = now
+        if peer.recovery is not None and peer.recovery.began is None:
+            peer.recovery.began = now
         interface.statistics.handshakes["initiator", "sent"] += 1
         peer.timers.any_authenticated_packet_sent(now)
         if not peer.in_cadence and reason is not Initiate.STRAY:

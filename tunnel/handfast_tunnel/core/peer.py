@@ -45,13 +45,15 @@ RecoveryState = Literal["pending", "waiting", "recovered"]
 class Recovery:
     """How far a peer is on its way back after a start."""
 
-    __slots__ = ("answered", "attempt", "due", "method", "started", "state")
+    __slots__ = ("answered", "attempt", "began", "due", "method", "started", "state")
 
     def __init__(self, method: Method, state: RecoveryState) -> None:
         self.method: Method = method
         self.state: RecoveryState = state
+        self.began: float | None = None
+        """When its first stray came or our first initiation left: the latency counts from there."""
         self.started: float | None = None
-        """When its first initiation left."""
+        """When the cadence sent its first initiation."""
         self.answered = False
         """Whether the peer was heard again, though perhaps not on its newest session."""
         self.attempt = 0
@@ -189,6 +191,13 @@ class Peer:
         """Whether its next packet ends an interruption."""
         recovery = self.recovery
         return self.interrupted_at is not None or (recovery is not None and recovery.state == "waiting")
+
+    def recover(self, method: Method, state: RecoveryState, now: float) -> Recovery:
+        """Its stray came: a recovery begins, or goes on in another way."""
+        former, self.recovery = self.recovery, Recovery(method, state)
+        began = former.began if former is not None and former.state != "recovered" else None
+        self.recovery.began = now if began is None else began
+        return self.recovery
 
     @property
     def recovering(self) -> bool:

@@ -17,7 +17,7 @@ from .endpoint import Endpoint
 from .handshake import Handshakes, Initiate
 from .interface import Interface, LostSession
 from .messages import TRANSPORT_COUNTER
-from .peer import Peer, Recovery
+from .peer import Peer
 from .startup_handshake import StartupHandshakes
 from .token_bucket import TokenBucket, TokenBuckets
 from .transport import Transport
@@ -73,9 +73,7 @@ class Strays:
         if peer.current is not None and not peer.current.expired(now):
             return "confirmed" if at_home and self._transport.reconfirm(peer, now) else "has_session"
         if at_home:
-            if not peer.recovering:
-                self._startup.begin([peer], now, announce=True, method="answered")
-            return "answered"
+            return "answered" if self._startup.answer(peer, now) else "under_way"
         return self._answer_elsewhere(peer, source, now)
 
     def _answer_elsewhere(self, peer: Peer, source: Endpoint, now: float) -> str:
@@ -86,7 +84,6 @@ class Strays:
         peer.stray_interval = min(max(peer.stray_interval * 2, ANSWER_INTERVAL), ANSWER_INTERVAL_LIMIT)
         peer.stray_answer_at = now + peer.stray_interval
         if peer.recovery is None or peer.recovery.state != "pending":
-            peer.recovery = Recovery("answered", "waiting")
-            peer.recovery.started = now
+            peer.recover("answered", "waiting", now)
         self._handshakes.initiate(peer, now, Initiate.STRAY, source)
         return "answered"
