@@ -106,6 +106,34 @@ def test_the_server_speaks_first(serving: Pair) -> None:
         assert not handshakes(serving, began)
 
 
+def test_an_endpoint_that_was_edited_meanwhile_counts(serving: Pair) -> None:
+    """The client moved while nobody listened, and a person knows where to."""
+    server, client = serving.server, serving.client
+    server.knows(client)
+    serving.start()
+    client.reaches(server)
+    began = end_tree(server)
+    client.set("listen-port", "51999")
+    client.port = 51999
+    server.knows(client)
+    server.start()
+    assert server.ping(client)
+    assert not handshakes(serving, began)
+
+
+def test_an_endpoint_that_nobody_edited_is_older_than_where_the_client_was_heard(serving: Pair) -> None:
+    server, client = serving.server, serving.client
+    server.knows(client)
+    serving.start()
+    client.reaches(server)
+    client.set("listen-port", "51999")
+    client.reaches(server)
+    for event in EVENTS.values():
+        began = event(server)
+        assert server.ping(client)
+        assert not handshakes(serving, began)
+
+
 def test_fifty_restarts_within_one_session(sending: tuple[Pair, Log]) -> None:
     pair, log = sending
     pair.server.stop()

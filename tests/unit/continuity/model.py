@@ -282,6 +282,12 @@ class History:
 
     # --- what people do ---------------------------------------------------------------------------
 
+    def locate(self, who: int) -> None:
+        """The configuration says where the client is; if the process is dead, so does the file."""
+        client = self.clients[who]
+        if client not in self.removed:
+            self.server.meet(client, psk=client.peers[self.server.key.public].preshared_key)
+
     def change_psk(self, who: int, psk: int) -> None:
         client = self.clients[who]
         if client not in self.removed:
@@ -495,6 +501,7 @@ OPERATIONS: dict[str, tuple[int, Draw]] = {
     "bounce": (2, _nothing),
     "greet": (3, _nothing),
     "change_clock": (3, lambda r: (r.choice(SKEWS),)),
+    "locate": (3, _who),
     "change_psk": (6, lambda r: (r.randrange(2), r.randrange(3))),
     "remove": (3, _who),
     "add": (6, _who),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from handfast_tunnel.core.configuration import InterfaceChange, PeerChange, Settings
@@ -93,6 +95,66 @@ def test_an_endpoint_that_a_person_set_outlives_the_process() -> None:
     endpoint = server.peer(client).endpoint
     assert endpoint is not None
     assert endpoint.address == moved.address
+
+
+def say_where(server: Server, client: Host, where: Endpoint) -> None:
+    """Edits the configuration file."""
+    key = client.key.public
+    server.peers[key] = replace(server.peers[key], endpoint=where)
+
+
+def endpoint_of(server: Server, client: Host) -> tuple[str, int, int]:
+    endpoint = server.peer(client).endpoint
+    assert endpoint is not None
+    return endpoint.address
+
+
+@pytest.mark.parametrize("asleep", [0.0, 200.0], ids=["session", "no-session"])
+def test_an_endpoint_that_was_edited_meanwhile_counts(asleep: float) -> None:
+    """The client moved while nobody listened, and waits for the server to speak."""
+    server, client, network = pair(endpoint=True)
+    server.die()
+    client.roam("10.7.7.7")
+    say_where(server, client, client.endpoint)
+    network.run(asleep)
+    server.start()
+    server.send(client, b"found")
+    network.run(1.0)
+    assert client.inbox == [b"found"]
+    client.roam("10.8.8.8")
+    client.send(server, b"and moved on")
+    network.run(0.1)
+    restart(server, same_keeper=False)
+    assert endpoint_of(server, client) == client.endpoint.address
+
+
+@pytest.mark.parametrize("asleep", [0.0, 200.0], ids=["session", "no-session"])
+@pytest.mark.parametrize("named", [False, True])
+def test_an_endpoint_that_nobody_edited_is_older_than_where_the_client_was_heard(
+    asleep: float, named: bool
+) -> None:
+    server, client, network = pair(endpoint=named)
+    client.roam("10.9.9.9")
+    client.send(server, b"from elsewhere")
+    network.run(0.1)
+    for _ in range(2):
+        server.die()
+        network.run(asleep)
+        server.start()
+        assert endpoint_of(server, client) == client.endpoint.address
+    server.send(client, b"found")
+    network.run(1.0)
+    assert client.inbox == [b"found"]
+
+
+def test_an_endpoint_that_was_set_while_it_ran_is_no_news_afterwards() -> None:
+    server, client, network = pair(endpoint=True)
+    say_where(server, client, Endpoint("10.7.7.7", 7))
+    server.configure(InterfaceChange(peers=tuple(server.peers.values())))
+    client.send(server, b"from where it always was")
+    network.run(0.1)
+    restart(server, same_keeper=False)
+    assert endpoint_of(server, client) == client.endpoint.address
 
 
 def test_after_link_down_and_a_restart_a_stray_is_answered() -> None:

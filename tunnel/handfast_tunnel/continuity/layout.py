@@ -56,6 +56,7 @@ class PeerSlot:
     OUTBOUND_STAMP: Final = 12
     INBOUND_EXACT: Final = 37
     ANSWERED_STAMP: Final = 38
+    CONFIGURED_ENDPOINT: Final = 39  # a checksum
     INBOUND_STAMP: Final = 13  # a pair of copies, 2 words each
     ENDPOINT: Final = 21  # a pair of copies, 6 words each
     KEYPAIRS: Final = 40

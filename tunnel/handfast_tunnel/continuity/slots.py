@@ -233,6 +233,14 @@ class SlotMarks:
         else:
             self._endpoint.store(pack_endpoint(value))
 
+    @property
+    def configured_endpoint(self) -> int:
+        return self._words[self._base + PeerSlot.CONFIGURED_ENDPOINT]
+
+    @configured_endpoint.setter
+    def configured_endpoint(self, value: int) -> None:
+        self._words[self._base + PeerSlot.CONFIGURED_ENDPOINT] = value
+
     def keypair_slots(self) -> Iterator[SlotNumbers]:
         start = self._base + PeerSlot.KEYPAIRS
         for number in range(KEYPAIRS):

@@ -67,7 +67,9 @@ class PeerMarks(Protocol):
     inbound_stamp: bytes
     """Stamp of the last initiation accepted, as on the wire; empty before the first."""
     endpoint: Endpoint | None
-    """Where it was last heard."""
+    """Where it was last heard, or where a person said it is since."""
+    configured_endpoint: int
+    """Checksum of the endpoint that the configuration last named; 0 if it never named one."""
     last_sent: float
     """When a packet last left for it, in seconds of CLOCK_BOOTTIME; 0 for never."""
     last_received: float
@@ -140,6 +142,7 @@ class PlainPeerMarks:
 
     __slots__ = (
         "answered_stamp",
+        "configured_endpoint",
         "endpoint",
         "inbound_exact",
         "inbound_stamp",
@@ -153,6 +156,7 @@ class PlainPeerMarks:
         self.inbound_stamp = b""
         self.inbound_exact = False
         self.endpoint: Endpoint | None = None
+        self.configured_endpoint = 0
         self.last_sent = self.last_received = 0.0
 
     def erase(self) -> None:

@@ -69,6 +69,7 @@ class Peer:
         "_marks",
         "_memory",
         "allowed_ips",
+        "configured_endpoint",
         "confirm_step",
         "cookie",
         "cookie_born",
@@ -101,6 +102,8 @@ class Peer:
         self.public_key = public_key
         self.preshared_key = NO_PRESHARED_KEY
         self.endpoint: Endpoint | None = None
+        self.configured_endpoint: Endpoint | None = None
+        """Where the configuration last said it is."""
         self.persistent_keepalive = 0
         self.allowed_ips: list[Prefix] = []
         self._memory = memory
@@ -144,7 +147,10 @@ class Peer:
     def marks(self) -> PeerMarks:
         """What outlives the process of this peer; on first use, because most of many peers are idle."""
         if self._marks is None:
+            is_new = not self._memory.knows(self.public_key)
             self._marks = self._memory.peer_marks(self.public_key)
+            if is_new and self.configured_endpoint is not None:
+                self._marks.configured_endpoint = self.configured_endpoint.checksum()
         return self._marks
 
     @property
@@ -158,14 +164,33 @@ class Peer:
         """When it was last heard; 0 for never."""
         return self._marks.last_received if self._marks is not None else 0.0
 
-    def note_endpoint(self, endpoint: Endpoint) -> None:
-        """A person said where it is: that outlives the process as what was heard does."""
-        if self._marks is not None or self._memory.knows(self.public_key):
-            self.marks.endpoint = endpoint
+    def configure_endpoint(self, endpoint: Endpoint) -> None:
+        """A person says where it is: that outlives the process as what was heard does."""
+        self.configured_endpoint = endpoint
+        if self.endpoint is None or endpoint.address != self.endpoint.address:
+            self.endpoint, self.cookie = endpoint, None
+            if self._is_known:
+                self.marks.endpoint = endpoint
+        if self._is_known:
+            self.marks.configured_endpoint = endpoint.checksum()
+
+    def recall_endpoint(self) -> None:
+        """Where it was last heard is better than what the configuration says, unless that says something else
+        than the last time: then a person knows better."""
+        marks, configured = self.marks, self.configured_endpoint
+        if configured is None or configured.checksum() == marks.configured_endpoint:
+            self.endpoint = marks.endpoint or self.endpoint
+        else:
+            marks.endpoint = configured
+            marks.configured_endpoint = configured.checksum()
+
+    @property
+    def _is_known(self) -> bool:
+        return self._marks is not None or self._memory.knows(self.public_key)
 
     def erase_marks(self) -> None:
         """The peer is gone."""
-        if self._marks is not None or self._memory.knows(self.public_key):
+        if self._is_known:
             self.marks.erase()
 
     @property

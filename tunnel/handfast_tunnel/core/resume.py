@@ -22,8 +22,7 @@ def resume(interface: Interface, peer: Peer, now: float) -> bool:
         take = _remember if recalled.position is Position.LOST else _adopt
         take(interface, peer, recalled, now)
     marks = peer.marks
-    if peer.current is not None or peer.endpoint is None:
-        peer.endpoint = marks.endpoint or peer.endpoint
+    peer.recall_endpoint()
     keypairs = peer.keypairs
     if not keypairs:
         return False
