@@ -57,6 +57,29 @@ def test_an_interrupted_answer_is_made_up_for_at_once() -> None:
     assert len(network.sent(server, TYPE_TRANSPORT)) == 1
 
 
+def test_a_keepalive_wants_no_answer() -> None:
+    """10,000 peers that send nothing else would all get one at once."""
+    server, client, network = pair()
+    network.run(15.0)
+    network.wire.clear()
+    client.device._transport.keepalive(client.peer(server), network.now)
+    network.run(1.0)
+    restart(server)
+    network.run(5.0)
+    assert not network.sent(server)
+
+
+def test_data_wants_one_though_a_keepalive_followed() -> None:
+    server, client, network = pair()
+    client.send(server, b"question")
+    network.run(0.1)
+    client.device._transport.keepalive(client.peer(server), network.now)
+    network.run(0.1)
+    network.wire.clear()
+    restart(server)
+    assert len(network.sent(server, TYPE_TRANSPORT)) == 1
+
+
 def test_a_session_dies_of_age_wherever_it_lives() -> None:
     server, client, network = pair()
     server.die()

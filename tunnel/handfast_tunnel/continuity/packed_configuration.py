@@ -149,8 +149,10 @@ def _mask(size: int, length: int) -> int:
 
 
 def pack(device: Device) -> Iterator[bytes]:
-    """The configuration of a device, in pieces that each take about a millisecond. Where a peer was heard is not
-    part of it: the state memory keeps that."""
+    """The configuration of a device, in pieces that each take about a millisecond.
+
+    Where a peer was heard is not part of it: the state memory keeps that.
+    """
     peers = list(device.peers.values())
     tables: dict[tuple[int, int], list[tuple[bytes, int]]] = {}
     prefixes: list[bytes] = []

@@ -222,6 +222,14 @@ class SlotMarks:
         self._words[self._base + PeerSlot.LAST_RECEIVED] = int(value * NANOSECONDS)
 
     @property
+    def data_received(self) -> float:
+        return self._words[self._base + PeerSlot.DATA_RECEIVED] / NANOSECONDS
+
+    @data_received.setter
+    def data_received(self, value: float) -> None:
+        self._words[self._base + PeerSlot.DATA_RECEIVED] = int(value * NANOSECONDS)
+
+    @property
     def endpoint(self) -> Endpoint | None:
         stored = self._endpoint.load()
         return unpack_endpoint(stored) if stored else None

@@ -73,6 +73,8 @@ class PeerMarks(Protocol):
     last_sent: float
     """When a packet last left for it, in seconds of CLOCK_BOOTTIME; 0 for never."""
     last_received: float
+    data_received: float
+    """When the oldest data came in that nothing has been sent after, if that is later than `last_sent`."""
     inbound_exact: bool
     """Whether no initiation that the peer ever sent before can be newer than `inbound_stamp`. Until it
     has confirmed a session, one captured from an earlier process's life could be (RECOVERY, section 3)."""
@@ -143,6 +145,7 @@ class PlainPeerMarks:
     __slots__ = (
         "answered_stamp",
         "configured_endpoint",
+        "data_received",
         "endpoint",
         "inbound_exact",
         "inbound_stamp",
@@ -157,7 +160,7 @@ class PlainPeerMarks:
         self.inbound_exact = False
         self.endpoint: Endpoint | None = None
         self.configured_endpoint = 0
-        self.last_sent = self.last_received = 0.0
+        self.last_sent = self.last_received = self.data_received = 0.0
 
     def erase(self) -> None:
         self.__init__()  # type: ignore[misc]

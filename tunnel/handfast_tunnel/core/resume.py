@@ -57,5 +57,5 @@ def _adopt(interface: Interface, peer: Peer, recalled: RecalledKeypair, now: flo
 
 
 def unanswered(peer: Peer) -> bool:
-    """Whether the last word was the peer's."""
-    return peer.current is not None and peer.marks.last_received > peer.marks.last_sent
+    """Whether the last word was the peer's, and no keepalive."""
+    return peer.current is not None and peer.marks.data_received > peer.marks.last_sent

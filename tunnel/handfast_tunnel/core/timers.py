@@ -88,11 +88,13 @@ class Timers:
         if self.new_handshake == inf:
             self.new_handshake = self._arm(now + KEEPALIVE_TIMEOUT + REKEY_TIMEOUT + self._jitter())
 
-    def data_received(self, now: float) -> None:
+    def data_received(self, now: float) -> bool:
+        """Whether it is the first since something was sent."""
         if self.keepalive == inf:
             self.keepalive = self._arm(now + KEEPALIVE_TIMEOUT)
-        else:
-            self.keepalive_again = True
+            return True
+        self.keepalive_again = True
+        return False
 
     def any_authenticated_packet_sent(self, now: float) -> None:
         self.keepalive = inf

@@ -214,8 +214,8 @@ class Transport:
         peer.move_to(source)
         self._authenticated(keypair, now)
         packets = self._inner_packets(peer, plaintexts)
-        if any(plaintexts):
-            peer.timers.data_received(now)
+        if any(plaintexts) and peer.timers.data_received(now):
+            peer.marks.data_received = now
         if traffic_class & ECN_MASK == CE:
             packets = [mark_congestion(packet) for packet in packets]
         return packets
