@@ -80,6 +80,104 @@ def test_data_wants_one_though_a_keepalive_followed() -> None:
     assert len(network.sent(server, TYPE_TRANSPORT)) == 1
 
 
+def restart_often(server: Server, network: Network, pause: float, times: int) -> None:
+    for _ in range(times):
+        network.run(pause)
+        restart(server)
+    network.run(pause)
+
+
+@pytest.mark.parametrize("up_first", [False, True])
+def test_persistent_keepalives_go_on_at_their_interval(up_first: bool) -> None:
+    """A NAT forgets its client if each restart put them off."""
+    server, client, network = pair()
+    server.meet(client, endpoint=False, keepalive=25)
+    network.run(15.0)
+    network.wire.clear()
+    last_heard = server.peer(client).last_received
+    for _ in range(6):
+        network.run(20.0)
+        server.die()
+        server.start(up_first=up_first)
+    sent = [datagram.sent_at - last_heard for datagram in network.sent(server, TYPE_TRANSPORT)]
+    assert sent == pytest.approx([25, 50, 75, 100, 125], abs=0.01)
+
+
+def test_one_that_fell_due_meanwhile_is_sent_at_once() -> None:
+    server, client, network = pair()
+    server.meet(client, endpoint=False, keepalive=25)
+    network.run(0.1)
+    server.die()
+    network.run(60.0)
+    network.wire.clear()
+    server.start()
+    network.run(0.001)
+    assert len(network.sent(server, TYPE_TRANSPORT)) == 1
+
+
+def test_a_dead_peer_is_noticed_after_15_s_however_often_the_process_dies() -> None:
+    server, client, network = pair()
+    client.send(server, b"the last word")
+    network.run(0.1)
+    network.lose = lambda _: True
+    began = network.now
+    server.send(client, b"into the void")
+    restart_often(server, network, 4.0, times=4)
+    sent = [datagram.sent_at - began for datagram in network.sent(server, TYPE_INITIATION)]
+    assert sent[0] == pytest.approx(15.2, abs=0.2)
+
+
+@pytest.mark.parametrize("last_word", ["answered", "keepalive", "long ago"])
+def test_no_silence_no_handshake(last_word: str) -> None:
+    """Nor if nobody could have heard the peer: the next packet finds out."""
+    server, client, network = pair()
+    server.send(client, b"data")
+    network.run(0.1)
+    if last_word == "answered":
+        client.send(server, b"thanks")
+        network.run(0.1)
+    elif last_word == "keepalive":
+        network.run(11.0)
+        server.device._transport.keepalive(server.peer(client), network.now)
+        server.turn()
+    server.die()
+    network.run(40.0 if last_word == "long ago" else 1.0)
+    network.wire.clear()
+    server.start(same_keeper=True)
+    network.run(30.0)
+    assert not network.sent(server, TYPE_INITIATION)
+
+
+def test_confirmations_go_on() -> None:
+    """The client uses the new session only once it has heard one."""
+    server, client, network = pair()
+    network.run(25.0)
+    network.lose = lambda datagram: datagram.type == TYPE_TRANSPORT
+    server.initiate(client)
+    network.run(0.5)
+    lost = len(network.sent(server, TYPE_TRANSPORT))
+    assert lost == 3
+    network.lose = lambda _: False
+    restart(server)
+    network.run(0.1)
+    assert len(network.sent(server, TYPE_TRANSPORT)) == lost + 1
+    client.send(server, b"on the new session")
+    network.run(5.0)
+    assert len(network.sent(server, TYPE_TRANSPORT)) == lost + 1
+
+
+def test_confirmations_end() -> None:
+    """A client that is idle is not told again at each restart."""
+    server, client, network = pair()
+    network.run(25.0)
+    server.initiate(client)
+    network.run(5.0)
+    network.wire.clear()
+    restart(server)
+    network.run(5.0)
+    assert not network.sent(server)
+
+
 def test_a_session_dies_of_age_wherever_it_lives() -> None:
     server, client, network = pair()
     server.die()

@@ -51,6 +51,7 @@ class PeerSlot:
     VALID: Final = 0
     PUBLIC_KEY: Final = 1  # 4 words
     CHECKSUM: Final = 5  # over words 1..4
+    DATA_SENT: Final = 8
     DATA_RECEIVED: Final = 9
     LAST_SENT: Final = 10  # nanoseconds of CLOCK_BOOTTIME; 0 for never
     LAST_RECEIVED: Final = 11

@@ -222,6 +222,14 @@ class SlotMarks:
         self._words[self._base + PeerSlot.LAST_RECEIVED] = int(value * NANOSECONDS)
 
     @property
+    def data_sent(self) -> float:
+        return self._words[self._base + PeerSlot.DATA_SENT] / NANOSECONDS
+
+    @data_sent.setter
+    def data_sent(self, value: float) -> None:
+        self._words[self._base + PeerSlot.DATA_SENT] = int(value * NANOSECONDS)
+
+    @property
     def data_received(self) -> float:
         return self._words[self._base + PeerSlot.DATA_RECEIVED] / NANOSECONDS
 

@@ -73,6 +73,8 @@ class PeerMarks(Protocol):
     last_sent: float
     """When a packet last left for it, in seconds of CLOCK_BOOTTIME; 0 for never."""
     last_received: float
+    data_sent: float
+    """When the oldest data left that nothing has come in after, if that is later than `last_received`."""
     data_received: float
     """When the oldest data came in that nothing has been sent after, if that is later than `last_sent`."""
     inbound_exact: bool
@@ -146,6 +148,7 @@ class PlainPeerMarks:
         "answered_stamp",
         "configured_endpoint",
         "data_received",
+        "data_sent",
         "endpoint",
         "inbound_exact",
         "inbound_stamp",
@@ -160,7 +163,7 @@ class PlainPeerMarks:
         self.inbound_exact = False
         self.endpoint: Endpoint | None = None
         self.configured_endpoint = 0
-        self.last_sent = self.last_received = self.data_received = 0.0
+        self.last_sent = self.last_received = self.data_sent = self.data_received = 0.0
 
     def erase(self) -> None:
         self.__init__()  # type: ignore[misc]

@@ -27,7 +27,7 @@ from .interface import Event, Interface, Transmission
 from .messages import TRANSPORT_MIN_LENGTH, TYPE_TRANSPORT
 from .noise import static_key
 from .peer import HandshakeSlot, Peer
-from .resume import unanswered
+from .resume import resume_timers, unanswered
 from .session import Keypair
 from .startup_handshake import StartupHandshakes
 from .statistics import Statistics
@@ -253,7 +253,7 @@ class Device:
         """Swaps a staged change in. The peers that it made reachable are resumed or greeted: a few at once,
         many by `build_up`."""
         reachable = transaction.commit(now)
-        self._begin(BuildUp(self._interface, reachable, self._reassure), now)
+        self._begin(BuildUp(self._interface, reachable, self._go_on), now)
 
     def succeed(self, left: PackedConfiguration, now: float) -> None:
         """Takes over, in a device that is new, what a former process of the same keeper was configured as."""
@@ -261,7 +261,7 @@ class Device:
         if left.private_key is not None:
             interface.take_key(static_key(left.private_key))
         interface.listen_port, interface.fwmark = left.listen_port, left.fwmark
-        self._begin(Succession(interface, left, self._reassure), now)
+        self._begin(Succession(interface, left, self._go_on), now)
 
     @property
     def building_up(self) -> bool:
@@ -292,8 +292,9 @@ class Device:
         elif self.is_up:
             self._startup.begin(peers, now, announce=self.settings.announce)
 
-    def _reassure(self, peer: Peer, now: float) -> None:
-        """The interruption swallowed our answer: a packet at once spares the peer a handshake."""
+    def _go_on(self, peer: Peer, now: float) -> None:
+        """Timers run on. If the interruption swallowed our answer, a packet at once spares a handshake."""
+        resume_timers(self._interface, peer, now)
         if self.is_up and not self._drain.frozen and unanswered(peer):
             self._transport.keepalive(peer, now)
 
@@ -314,7 +315,8 @@ class Device:
         self.is_up = True
         for peer in self.peers.values():
             peer.timers.set_persistent_interval(peer.persistent_keepalive, now)
-            self._reassure(peer, now)
+            if peer.current is not None:
+                self._go_on(peer, now)
         self._greet([peer for peer in self.peers.values() if peer.current is None], now)
 
     def down(self, now: float) -> None:

@@ -110,8 +110,8 @@ class Transport:
         sent = self._seal(keypair, packets, ecn, now)
         if sent < len(packets):
             self._stage(peer, packets[sent:])
-        if sent:
-            peer.timers.data_sent(now)
+        if sent and peer.timers.data_sent(now):
+            peer.marks.data_sent = now
         self._refresh_after_sending(peer, keypair, now)
 
     def _seal(self, keypair: Keypair, packets: list[bytes], ecn: int, now: float) -> int:
