@@ -390,6 +390,13 @@ def test_a_crash_at_every_store_of_an_erasure_leaves_nothing_that_counts() -> No
         assert not reopen(state).knows(KEY)
 
 
+def test_the_port_is_kept() -> None:
+    state, memory = begin()
+    assert memory.listen_port == 0
+    memory.listen_port = 51999
+    assert reopen(state).listen_port == 51999
+
+
 def test_drained_is_kept() -> None:
     state, memory = begin()
     assert not memory.drained

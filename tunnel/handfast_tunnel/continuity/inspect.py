@@ -63,6 +63,7 @@ def _contents(words: Words) -> dict[str, Any]:
         "refused": f"another took over at term {committed}" if committed else None,
         "version": words[Header.VERSION],
         "incarnation": words[Header.INCARNATION],
+        "listen_port": words[Header.LISTEN_PORT],
         "drained": bool(words[Header.DRAINED]),
         "committed_term": committed,
         "peers": [_peer(words, base, now) for base in _valid_slots(words)],

@@ -38,7 +38,7 @@ class Header:
     PEERS: Final = 6  # slots in each extent
     CHECKSUM: Final = 7  # over words 0..6
     INCARNATION: Final = 16
-    LISTEN_PORT: Final = 17
+    LISTEN_PORT: Final = 17  # the last that was bound; 0 for none
     COMMITTED_TERM: Final = 18  # the term at which another pod took over; 0 for never
     DRAINED: Final = 19
     QUEUE_DROPS: Final = 20  # QUEUE_DROPS words: what of the kernel's queues the owner has counted

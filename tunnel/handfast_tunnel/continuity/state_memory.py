@@ -148,6 +148,15 @@ class StateMemory:
         return not self._full
 
     @property
+    def listen_port(self) -> int:
+        """The UDP port that was last bound, by the former owner at first; 0 for none."""
+        return self._header[Header.LISTEN_PORT]
+
+    @listen_port.setter
+    def listen_port(self, port: int) -> None:
+        self._header[Header.LISTEN_PORT] = port
+
+    @property
     def drained(self) -> bool:
         """Whether the owner was drained: the next worker of the same keeper comes up frozen."""
         return self._header[Header.DRAINED] != 0
