@@ -8,7 +8,7 @@ import pytest
 
 from tests.interop.conftest import Pair
 from tests.interop.outliving import Conversation, wait_for_method
-from tests.lab.adversary import Injector
+from tests.lab.adversary import Injector, cookie_reply
 from tests.lab.filters import Filters, Message
 from tests.lab.namespaces import wait_until
 from tests.lab.network import Host, Network
@@ -182,6 +182,27 @@ def test_a_successor_voids_what_was_hoarded_before(
     client_begins_anew(quiet)
     comes_back(quiet)
     assert_void(hoarded, quiet, injector, mallory)
+
+
+def test_a_cookie_for_an_answer_is_for_where_it_went(
+    quiet: Pair, network: Network, injector: Injector, mallory: Host
+) -> None:
+    """A loaded client that moved wants one. Mallory gets one initiation more, and nothing else."""
+    server, client = quiet.server, quiet.client
+    hoarded = hoard(quiet, network, injector, mallory)
+    cable = network.capture(mallory)
+    asked = time.monotonic()
+    here, there = (mallory.ipv4, PORT), (server.host.ipv4, PORT)
+    injector.send(cookie_reply(hoarded.payload, client.keys.public), here, there)
+    [retried] = cable.wait(Message.INITIATION, source=server.host.ipv4, since=asked)
+    assert any(retried.payload[132:148]), "with mac2"
+    injector.send(cookie_reply(retried.payload, client.keys.public), here, there)
+    comes_back(quiet)
+    assert not cable.matching(Message.INITIATION, since=retried.time + 0.001), "once"
+    to_client = quiet.on_client_cable.matching(Message.INITIATION, source=server.host.ipv4, since=asked)
+    assert to_client
+    assert not any(any(initiation.payload[132:148]) for initiation in to_client)
+    assert_void(retried, quiet, injector, mallory)
 
 
 def hoard(pair: Pair, network: Network, injector: Injector, mallory: Host) -> Datagram:

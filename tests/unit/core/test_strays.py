@@ -8,6 +8,7 @@ from itertools import pairwise
 import pytest
 
 from handfast_tunnel.core.configuration import InterfaceChange, PeerChange, Settings
+from handfast_tunnel.core.cookies import CookieChecker
 from handfast_tunnel.core.endpoint import Endpoint
 from handfast_tunnel.core.handshake import Initiate
 from handfast_tunnel.core.messages import TYPE_INITIATION, TYPE_TRANSPORT
@@ -373,6 +374,64 @@ def test_frozen_device_answers_nobody(network: Network, pair: tuple[Host, Host])
     server.deliver([stray(client, server)], client.endpoint)
     network.run(5)
     assert not network.sent(server)
+
+
+# --- a cookie for an answer ----------------------------------------------------------------------
+
+
+def cookie_reply(answer: Datagram, client: Host) -> bytes:
+    """Whoever holds an initiation can make one that opens."""
+    return CookieChecker(client.key.public).reply(answer.payload, answer.source, answer.sent_at)
+
+
+def has_mac2(datagram: Datagram) -> bool:
+    return any(datagram.payload[-16:])
+
+
+@pytest.mark.parametrize("knows_where", [True, False])
+def test_cookie_for_an_answer_is_used_where_the_answer_went(
+    network: Network, pair: tuple[Host, Host], knows_where: bool
+) -> None:
+    """A loaded client that moved is not at its former address."""
+    server, client = pair
+    if not knows_where:
+        server.peer(client).endpoint = None
+    server.deliver([stray(client, server)], ELSEWHERE)
+    (answer,) = answers(network, server)
+    server.deliver([cookie_reply(answer, client)], ELSEWHERE)
+    silence(client)
+    network.run(100)
+    _, retried = answers(network, server)
+    assert retried.destination == ELSEWHERE
+    assert has_mac2(retried)
+
+
+def test_cookie_that_a_stranger_planted_is_not_used_for_the_peer(
+    network: Network, pair: tuple[Host, Host]
+) -> None:
+    server, client = pair
+    packets = [stray(client, server) for _ in range(2)]
+    server.deliver([packets[0]], ELSEWHERE)
+    server.deliver([cookie_reply(answers(network, server)[0], client)], ELSEWHERE)
+    server.deliver([packets[1]], client.endpoint)
+    last = answers(network, server)[-1]
+    assert last.destination == client.endpoint
+    assert not has_mac2(last)
+
+
+def test_nor_does_it_take_the_place_of_the_peers_own(network: Network, pair: tuple[Host, Host]) -> None:
+    server, client = pair
+    silence(client)
+    server.initiate(client)
+    server.deliver([cookie_reply(answers(network, server)[0], client)], client.endpoint)
+    assert has_mac2(answers(network, server)[-1])
+    server.deliver([stray(client, server)], ELSEWHERE)
+    elsewhere = answers(network, server)[-1]
+    assert elsewhere.destination == ELSEWHERE
+    assert not has_mac2(elsewhere)
+    server.deliver([cookie_reply(elsewhere, client)], ELSEWHERE)
+    server.initiate(client)
+    assert has_mac2(answers(network, server)[-1])
 
 
 # --- a hoarded initiation ------------------------------------------------------------------------

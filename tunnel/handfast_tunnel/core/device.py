@@ -160,7 +160,7 @@ class Device:
         """The kernel would not send from the stored local address: it chooses from now on."""
         peer = transmission.peer
         if peer is not None and peer.endpoint == transmission.endpoint:
-            peer.endpoint = peer.endpoint.without_local()
+            peer.choose_path_anew()
 
     # --- handshakes -------------------------------------------------------------------------------
 

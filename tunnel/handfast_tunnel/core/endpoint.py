@@ -30,6 +30,12 @@ class Endpoint(NamedTuple):
         """What names the peer: the endpoint without our side of the path."""
         return self[:3]
 
+    def same_path(self, other: Endpoint) -> bool:
+        """Whether it is the same address, reached from the same of ours as far as both tell."""
+        return self.address == other.address and (
+            self.local == other.local or b"" in (self.local, other.local)
+        )
+
     def without_local(self) -> Endpoint:
         return self._replace(local=b"", interface=0)
 

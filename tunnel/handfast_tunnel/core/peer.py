@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections import deque
 from random import Random
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from ..continuity.storage import Memory, PeerMarks
 from .configuration import Prefix
-from .constants import HANDSHAKE_SLOT_TIME, HANDSHAKE_SLOTS
+from .constants import COOKIE_LIFETIME, HANDSHAKE_SLOT_TIME, HANDSHAKE_SLOTS
 from .endpoint import Endpoint
 from .noise import NO_PRESHARED_KEY, InitiatorState, cookie_key, mac1_key
 from .session import Keypair
@@ -18,19 +18,35 @@ Method = Literal["resumed", "received", "answered", "announced", "waited"]
 """The rung of the ladder on which a peer came back (RECOVERY, section 1)."""
 
 
+class Cookie(NamedTuple):
+    """What a loaded peer wants to see in whatever comes along this path (paper, section 5.4.7)."""
+
+    value: bytes
+    born: float
+    path: Endpoint
+
+
 class HandshakeSlot:
     """An initiation of ours that may still be answered (RECOVERY, section 4)."""
 
-    __slots__ = ("cookie_used", "expires_at", "index", "mac1", "peer", "stamp", "state", "waiting")
+    __slots__ = ("cookie_used", "expires_at", "index", "mac1", "path", "peer", "stamp", "state", "waiting")
 
     def __init__(
-        self, peer: Peer, index: int, state: InitiatorState, stamp: int, mac1: bytes, now: float
+        self,
+        peer: Peer,
+        index: int,
+        state: InitiatorState,
+        stamp: int,
+        mac1: bytes,
+        path: Endpoint,
+        now: float,
     ) -> None:
         self.peer = peer
         self.index = index
         self.state = state
         self.stamp = stamp
         self.mac1 = mac1
+        self.path = path
         self.expires_at = now + HANDSHAKE_SLOT_TIME
         self.cookie_used = False
         """Whether a cookie reply was answered with a retry, or it is that retry: there is only one."""
@@ -72,7 +88,6 @@ class Peer:
         "configured_endpoint",
         "confirm_step",
         "cookie",
-        "cookie_born",
         "current",
         "endpoint",
         "handshake_attempts",
@@ -122,8 +137,7 @@ class Peer:
         self.staged: deque[bytes] | None = None
         """Packets that wait for a session."""
 
-        self.cookie: bytes | None = None
-        self.cookie_born = 0.0
+        self.cookie: Cookie | None = None
         self.handshake_attempts = 0
         self.last_initiation_sent = float("-inf")
         self.last_initiation_consumed = float("-inf")
@@ -255,10 +269,25 @@ class Peer:
         if former == endpoint:
             return
         self.endpoint = self.marks.endpoint = endpoint
-        if former is None or former.address != endpoint.address or b"" != former.local != endpoint.local:
+        if former is None or not former.same_path(endpoint):
             self.cookie = None
 
     def choose_path_anew(self) -> None:
-        """Nothing came back: perhaps the local address we answer from is gone."""
-        if self.endpoint is not None:
-            self.endpoint = self.endpoint.without_local()
+        """Nothing came back, or nothing leaves: perhaps the local address we answer from is gone."""
+        if self.endpoint is not None and self.endpoint.local:
+            self.endpoint, self.cookie = self.endpoint.without_local(), None
+
+    def is_at(self, endpoint: Endpoint) -> bool:
+        """Whether what goes there goes where the peer is known to be."""
+        return self.endpoint is not None and self.endpoint.same_path(endpoint)
+
+    def take_cookie(self, cookie: Cookie) -> None:
+        """Somebody at the other end of another path must not take away the one for the peer's own."""
+        if self.is_at(cookie.path) or self.cookie is None or not self.is_at(self.cookie.path):
+            self.cookie = cookie
+
+    def cookie_for(self, path: Endpoint, now: float) -> bytes | None:
+        cookie = self.cookie
+        if cookie is None or now - cookie.born >= COOKIE_LIFETIME or not cookie.path.same_path(path):
+            return None
+        return cookie.value
