@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from unittest.mock import patch
 
 import pytest
 
 from handfast_tunnel.core.configuration import InterfaceChange, PeerChange, Settings
+from handfast_tunnel.core.device import Device
 from handfast_tunnel.core.endpoint import Endpoint
 from handfast_tunnel.core.messages import TYPE_INITIATION, TYPE_TRANSPORT
 from tests.unit.core.network import Datagram, Host, Network
@@ -184,6 +186,22 @@ def test_a_session_dies_of_age_wherever_it_lives() -> None:
     network.run(180.0)
     server.start(same_keeper=True)
     assert not server.peer(client).keypairs
+
+
+def test_a_session_that_expired_before_the_link_came_up_is_none() -> None:
+    """The peer was configured, and the link came up minutes later."""
+    server, client, network = pair(endpoint=True)
+    network.run(15.0)
+    server.die()
+    with patch.object(Device, "up"):
+        server.start()
+    assert server.peer(client).current is not None
+    network.run(185.0)
+    network.wire.clear()
+    server.device.up(network.now)
+    network.run(1.0)
+    assert network.sent(server, TYPE_INITIATION)
+    assert server.peer(client).method == "announced"
 
 
 def test_counters_go_on_above_the_ceiling() -> None:

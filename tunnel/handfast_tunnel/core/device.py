@@ -274,7 +274,7 @@ class Device:
         if build_up is None or not build_up.step(now):
             return
         self._interface.build_up = None
-        self._greet([p for p in build_up.silent if p.current is None or not p.current.can_send(now)], now)
+        self._greet([peer for peer in build_up.silent if not peer.can_send(now)], now)
 
     def _begin(self, build_up: BuildUp, now: float) -> None:
         self._interface.build_up = build_up
@@ -317,7 +317,7 @@ class Device:
             peer.timers.set_persistent_interval(peer.persistent_keepalive, now)
             if peer.current is not None:
                 self._go_on(peer, now)
-        self._greet([peer for peer in self.peers.values() if peer.current is None], now)
+        self._greet([peer for peer in self.peers.values() if not peer.can_send(now)], now)
 
     def down(self, now: float) -> None:
         """The link is down: keys are zeroed, endpoints stay."""

@@ -249,6 +249,10 @@ class Peer:
         recovery = self.recovery
         return recovery is not None and recovery.state == "pending" and recovery.started is not None
 
+    def can_send(self, now: float) -> bool:
+        """Whether it has a session that still serves."""
+        return self.current is not None and self.current.can_send(now)
+
     @property
     def keypairs(self) -> list[Keypair]:
         return [k for k in (self.current, self.previous, self.next) if k is not None]

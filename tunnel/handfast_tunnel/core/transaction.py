@@ -188,4 +188,4 @@ class Transaction:
         if switched_on and peer.current is not None:
             peer.timers.persistent_keepalive_now(now)
         reachable = peer.endpoint is not None and not had_endpoint
-        return draft.is_new or ((reachable or switched_on) and peer.current is None)
+        return draft.is_new or ((reachable or switched_on) and not peer.can_send(now))
