@@ -10,9 +10,10 @@ from tests.interop.conftest import Pair
 from tests.interop.outliving import Conversation, wait_for_method
 from tests.lab.adversary import Injector, cookie_reply
 from tests.lab.filters import Filters, Message
+from tests.lab.implementations import Implementation
 from tests.lab.namespaces import wait_until
 from tests.lab.network import Host, Network
-from tests.lab.peer import PORT, KeyPair, Peer
+from tests.lab.peer import PORT, KeyPair, Peer, introduce
 from tests.lab.probes import Probes
 from tests.lab.restarts import end_tree, kill_worker, status_of, take_down
 from tests.lab.wire import Datagram, session_completed
@@ -148,6 +149,39 @@ def test_replayed_elsewhere_it_is_answered_rarely(
     assert server.status(client).endpoint == f"{client.host.ipv4}:{client.port}"
     held.remove()
     client.reaches(server, timeout=3)
+
+
+@pytest.mark.parametrize(("shared", "answered"), [("", 5), ("10.77.0.0/16", 7)])
+def test_an_address_that_all_may_share_is_spared(
+    network: Network,
+    injector: Injector,
+    mallory: Host,
+    handfast: Implementation,
+    wireguard_go: Implementation,
+    shared: str,
+    answered: int,
+) -> None:
+    """As behind a Service, seven clients are seen at one address that is none of theirs."""
+    server_host, *hosts = network.add("server", *(f"client{number}" for number in range(7)))
+    environment = {"HANDFAST_ANNOUNCE": "never", "HANDFAST_SHARED_NETWORKS": shared}
+    server = Peer(server_host, handfast, environment=environment)
+    clients = [Peer(host, wireguard_go) for host in hosts]
+    for client in clients:
+        introduce(client, server)
+    server.start()
+    packets = []
+    for client in clients:
+        capture = network.capture(client.host)
+        client.start()
+        client.reaches(server)
+        last = capture.matching(Message.TRANSPORT, source=client.host.ipv4)[-1]
+        packets.append(last.payload[:8] + (last.counter + 1000).to_bytes(8, "little") + bytes(16))
+    lose_keys(server)
+    cable = network.capture(mallory)
+    for packet in packets:
+        injector.send(packet, (mallory.ipv4, PORT), (server.host.ipv4, PORT))
+    time.sleep(0.5)
+    assert len(cable.matching(Message.INITIATION, source=server.host.ipv4)) == answered
 
 
 def test_what_was_received_before_is_not_answered(

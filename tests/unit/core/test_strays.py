@@ -7,7 +7,7 @@ from itertools import pairwise
 
 import pytest
 
-from handfast_tunnel.core.configuration import InterfaceChange, PeerChange, Settings
+from handfast_tunnel.core.configuration import InterfaceChange, PeerChange, Prefix, Settings
 from handfast_tunnel.core.cookies import CookieChecker
 from handfast_tunnel.core.endpoint import Endpoint
 from handfast_tunnel.core.handshake import Initiate
@@ -275,6 +275,31 @@ def test_no_more_than_50_answers_a_second_overall(network: Network) -> None:
     for packet, source in zip(strays, elsewhere(range(60)), strict=True):
         server.deliver([packet], source)
     assert len(answers(network, server)) == 50
+
+
+def test_addresses_of_the_cluster_share_the_pace_of_all(network: Network) -> None:
+    """Behind a Service all clients can have one address, so that it is no sign of an attack."""
+    shared = (Prefix(b"\x0a\x64\0\0", 16), Prefix(b"\xfd" + bytes(15), 8))
+    server = network.host(Settings(announce=False, shared_networks=shared, burst_per_second=600))
+    clients = [network.host(STRICT) for _ in range(100)]
+    for client in clients:
+        client.meet(server)
+        server.meet(client, endpoint=False)
+        client.send(server, b"x")
+    network.run(1)
+    lose_keys(server)
+    packets = [stray(client, server) for client in clients]
+    network.wire.clear()
+    network.lose = lambda _: True
+    for port, packet in enumerate(packets[:80], 1):
+        server.deliver([packet], Endpoint("10.100.7.7" if port % 2 else "fd00::7", port))
+    assert len(answers(network, server)) == 50, "the burst of all"
+    for packet, source in zip(packets[80:], elsewhere(range(20)), strict=True):
+        server.deliver([packet], source)
+    assert len(answers(network, server)) == 70, "others have their own limits"
+    network.run(0.1)
+    server.deliver([packets[0]], Endpoint("10.100.7.7", 1))
+    assert len(answers(network, server)) == 70, "each peer has its own everywhere"
 
 
 @pytest.mark.parametrize("length", [0, 8, 31])

@@ -71,6 +71,10 @@ class StartupHandshakes:
         self._asked.append((peer, peer.recover("answered", "pending", now)))
         return True
 
+    def take_one(self, now: float) -> bool:
+        """Whether an initiation that is none of a recovery may leave at the pace of all."""
+        return self._bucket.take(now)
+
     def stop(self) -> None:
         """The device is down: nothing is on its way any more."""
         self._asked.clear()

@@ -51,6 +51,7 @@ class Strays:
         self._handshakes = handshakes
         self._startup = startup
         self._transport = transport
+        self._shared = [ipaddress.ip_network(prefix) for prefix in interface.settings.shared_networks]
         self._overall = TokenBucket(ANSWERS_PER_SECOND, burst=ANSWERS_PER_SECOND)
         self._networks: TokenBuckets[str] = TokenBuckets(ANSWERS_PER_NETWORK, ANSWERS_PER_NETWORK, limit=4096)
 
@@ -79,7 +80,7 @@ class Strays:
     def _answer_elsewhere(self, peer: Peer, source: Endpoint, now: float) -> str:
         if now < peer.stray_answer_at:
             return "too_often"
-        if not (self._networks.take(network_of(source), now) and self._overall.take(now)):
+        if not self._is_within_limits(source, now):
             return "too_many"
         peer.stray_interval = min(max(peer.stray_interval * 2, ANSWER_INTERVAL), ANSWER_INTERVAL_LIMIT)
         peer.stray_answer_at = now + peer.stray_interval
@@ -87,3 +88,9 @@ class Strays:
             peer.recover("answered", "waiting", now)
         self._handshakes.initiate(peer, now, Initiate.STRAY, source)
         return "answered"
+
+    def _is_within_limits(self, source: Endpoint, now: float) -> bool:
+        address = ipaddress.ip_address(source.host)
+        if any(address in network for network in self._shared):
+            return self._startup.take_one(now)
+        return self._networks.take(network_of(source), now) and self._overall.take(now)
