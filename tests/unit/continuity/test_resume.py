@@ -11,7 +11,7 @@ from handfast_tunnel.core.configuration import InterfaceChange, PeerChange, Sett
 from handfast_tunnel.core.device import Device
 from handfast_tunnel.core.endpoint import Endpoint
 from handfast_tunnel.core.messages import TYPE_INITIATION, TYPE_TRANSPORT
-from tests.unit.core.network import Datagram, Host, Network
+from tests.unit.core.network import UNIX_OFFSET, Datagram, Host, Network
 
 from .model import ATTACKER
 from .server import Server
@@ -351,6 +351,52 @@ def next_packet(client: Host, server: Server) -> bytes:
     client.send(server, b"stray")
     client.network.lose = lambda _: False
     return client.network.sent(client, TYPE_TRANSPORT)[-1].payload
+
+
+# --- clocks --------------------------------------------------------------------------------------
+
+
+def warnings(server: Server) -> list[str]:
+    return [event.what for event in server.device.take_events() if event.warning]
+
+
+@pytest.mark.parametrize(("skew", "said"), [(3700.0, "3700 s ahead"), (-3700.0, "3700 s behind")])
+@pytest.mark.parametrize("while_running", [True, False])
+def test_a_clock_that_was_set_by_more_than_an_hour_is_told_of(
+    skew: float, said: str, while_running: bool
+) -> None:
+    server, _, network = pair()
+    assert not warnings(server)
+    server.clock_skew = skew
+    if while_running:
+        server.turn()
+    else:
+        restart(server)
+    [told] = warnings(server)
+    assert said in told
+    network.run(5.0)
+    server.initiate()
+    restart(server)
+    assert not any("ahead" in what for what in warnings(server)), "once"
+
+
+@pytest.mark.parametrize("skew", [3500.0, -3500.0])
+def test_less_is_not(skew: float) -> None:
+    server, _, _ = pair()
+    server.clock_skew = skew
+    restart(server)
+    assert not warnings(server)
+
+
+def test_a_clock_behind_a_peers_stamp_is_told_of_once() -> None:
+    """The stamps may be another's: nothing was known of this clock before."""
+    server, client, network = pair()
+    server.peer(client).marks.outbound_stamp += 4000 * 10**9 + int((network.now + UNIX_OFFSET) * 1e9)
+    for _ in range(2):
+        server.initiate(client)
+        network.run(1.0)
+    [told] = warnings(server)
+    assert "behind" in told
 
 
 # --- drained, committed --------------------------------------------------------------------------

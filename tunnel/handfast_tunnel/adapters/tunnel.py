@@ -205,7 +205,10 @@ class Tunnel:
             deadline = device.next_deadline(now)
         self._transmit()
         for event in device.take_events():
-            logger.debug("%s: peer %s: %s", self.name, event.public_key.hex()[:8], event.what)
+            who = "" if event.public_key is None else f"peer {event.public_key.hex()[:8]}: "
+            logger.log(
+                logging.WARNING if event.warning else logging.DEBUG, "%s: %s%s", self.name, who, event.what
+            )
         self._busy = False
         self._turn_began = now
         return now if device.handshake_backlog else min(deadline, self._next_housekeeping)

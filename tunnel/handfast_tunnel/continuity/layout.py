@@ -43,6 +43,7 @@ class Header:
     DRAINED: Final = 19
     QUEUE_DROPS: Final = 20  # QUEUE_DROPS words: what of the kernel's queues the owner has counted
     USED: Final = 24  # slots that were ever in use: the first so many
+    WALL_OFFSET: Final = 25  # nanoseconds from CLOCK_BOOTTIME to Unix time; 0 for never
 
 
 class PeerSlot:

@@ -99,6 +99,8 @@ class Memory(Protocol):
 
     last_alive: float
     """When the former owner last sent or received anything, in seconds of CLOCK_BOOTTIME; 0 for never."""
+    wall_offset: float
+    """Unix time minus CLOCK_BOOTTIME as the interface's owner last knew it; 0 for never."""
     committed_term: int
     """The term at which another took over for good; 0 for never. From then on nothing is recalled."""
 
@@ -173,6 +175,7 @@ class PlainMemory:
     """A `Memory` for one process's life."""
 
     last_alive = 0.0
+    wall_offset = 0.0
     committed_term = 0
 
     def peer_marks(self, public_key: bytes) -> PlainPeerMarks:

@@ -103,7 +103,7 @@ class Device:
 
     def set_wall_offset(self, seconds: float) -> None:
         """Unix time minus `now`; only TAI64N stamps and `wg show` need it."""
-        self._interface.wall_offset = seconds
+        self._interface.set_clock(seconds)
 
     # --- data -------------------------------------------------------------------------------------
 

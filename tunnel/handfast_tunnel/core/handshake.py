@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
 from ..continuity.storage import KeypairFacts, Position
 from .constants import (
+    CLOCK_TOLERANCE,
     HANDSHAKE_BACKLOG_LIMIT,
     HANDSHAKE_DSCP,
     HANDSHAKE_QUEUE,
@@ -53,8 +54,6 @@ from .peer import Cookie, HandshakeSlot, Peer
 from .session import Keypair
 from .tai64n import next_stamp, pack_stamp
 from .token_bucket import TokenBucket, TokenBuckets
-
-CLOCK_TOLERANCE_NS = 3600 * 10**9
 
 
 class Initiate(Enum):
@@ -134,8 +133,9 @@ class Handshakes:
         for stale in peer.stale_slots(now, room=1):
             interface.discard_slot(stale)
         stamp = next_stamp(now + interface.wall_offset, peer.marks.outbound_stamp)
-        if stamp - int((now + interface.wall_offset) * 1e9) > CLOCK_TOLERANCE_NS:
-            interface.log(peer, "the clock is more than 1 h behind the last stamp sent: was it set back?")
+        behind = stamp / 1e9 - (now + interface.wall_offset)
+        if behind > CLOCK_TOLERANCE:
+            interface.clock_is_behind(behind)
         peer.marks.outbound_stamp = stamp
         index = interface.new_index()
         message, state = create_initiation(
