@@ -5,21 +5,40 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
+import pytest
+
 from tests.interop.conftest import Pair
+from tests.lab.namespaces import wait_until
 from tests.lab.wire import session_completed
 
 
-def test_an_hour_back(serving: Pair, tmp_path: Path) -> None:
+@pytest.fixture
+def clock(serving: Pair, tmp_path: Path) -> Path:
+    """The server's: what is written there is added to the time."""
     clock = tmp_path / "clock"
     clock.write_text("+0")
     library = next(Path("/usr/lib").glob("*/faketime/libfaketime.so.1"))
-    ours, theirs = serving.server, serving.client
-    ours.environment |= {
+    serving.server.environment |= {
         "LD_PRELOAD": str(library),
         "FAKETIME_TIMESTAMP_FILE": str(clock),
         "FAKETIME_NO_CACHE": "1",
         "FAKETIME_DONT_FAKE_MONOTONIC": "1",
     }
+    return clock
+
+
+@pytest.mark.parametrize(("change", "said"), [("+2h", "s ahead"), ("-2h", "s behind")])
+def test_more_than_an_hour_is_told_of(serving: Pair, clock: Path, change: str, said: str) -> None:
+    ours, theirs = serving.server, serving.client
+    serving.start()
+    theirs.reaches(ours)
+    clock.write_text(change)
+    wait_until(lambda: said in ours.running.output(), 5, "a warning")
+    assert theirs.ping(ours)
+
+
+def test_an_hour_back(serving: Pair, clock: Path) -> None:
+    ours, theirs = serving.server, serving.client
     ours.knows(theirs)
     serving.start()
     capture = serving.on_client_cable

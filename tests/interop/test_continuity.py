@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import socket
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 
 import pytest
 
-from tests.interop.conftest import Pair
+from tests.interop.conftest import Pair, make_pair
 from tests.interop.outliving import Conversation, handshakes, wait_for_method
+from tests.lab.implementations import Implementation
 from tests.lab.namespaces import wait_until
 from tests.lab.network import Network
-from tests.lab.peer import KeyPair, preshared_key
+from tests.lab.peer import KeyPair, Peer, preshared_key
 from tests.lab.probes import Log, Probes
 from tests.lab.restarts import EVENTS, end_and_start, end_tree, kill_tree, kill_worker, status_of, take_down
 
@@ -106,6 +108,34 @@ def test_the_server_speaks_first(serving: Pair) -> None:
         assert not handshakes(serving, began)
 
 
+def test_an_endpoint_that_was_edited_meanwhile_counts(serving: Pair) -> None:
+    """The client moved while nobody listened, and a person knows where to."""
+    server, client = serving.server, serving.client
+    server.knows(client)
+    serving.start()
+    client.reaches(server)
+    began = end_tree(server)
+    client.set("listen-port", "51999")
+    client.port = 51999
+    server.knows(client)
+    server.start()
+    assert server.ping(client)
+    assert not handshakes(serving, began)
+
+
+def test_an_endpoint_that_nobody_edited_is_older_than_where_the_client_was_heard(serving: Pair) -> None:
+    server, client = serving.server, serving.client
+    server.knows(client)
+    serving.start()
+    client.reaches(server)
+    client.set("listen-port", "51999")
+    client.reaches(server)
+    for event in EVENTS.values():
+        began = event(server)
+        assert server.ping(client)
+        assert not handshakes(serving, began)
+
+
 def test_fifty_restarts_within_one_session(sending: tuple[Pair, Log]) -> None:
     pair, log = sending
     pair.server.stop()
@@ -146,6 +176,40 @@ def test_other_sockets_outlive_the_worker_too(serving: Pair) -> None:
     client.reaches(server)
     kill_worker(server)
     assert client.ping(server)
+
+
+def listen_port(peer: Peer) -> int:
+    return int(peer.wg("show", peer.interface, "listen-port"))
+
+
+@pytest.fixture
+def chooser(network: Network, handfast: Implementation, other: Implementation) -> Pair:
+    """Handfast as a client on any port, with a session."""
+    pair = make_pair(network, handfast, other, handfast_serves=False)
+    pair.client.port = 0
+    pair.start()
+    pair.client.reaches(pair.server)
+    return pair
+
+
+def test_a_port_that_was_chosen_is_chosen_again(chooser: Pair) -> None:
+    """Who was heard there last can be spoken to there."""
+    port = listen_port(chooser.client)
+    for event in EVENTS.values():
+        event(chooser.client)
+        assert listen_port(chooser.client) == port
+        assert chooser.server.ping(chooser.client)
+
+
+def test_unless_another_has_it(chooser: Pair) -> None:
+    client = chooser.client
+    port = listen_port(client)
+    end_tree(client)
+    with client.node.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
+        taken.bind(("", port))
+        client.start()
+        assert listen_port(client) not in {0, port}
+        assert client.ping(chooser.server)
 
 
 def test_configuring_again_keeps_the_session(sending: tuple[Pair, Log]) -> None:

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import base64
 import os
 import time
-from hashlib import blake2s
-
-from nacl.bindings import crypto_aead_xchacha20poly1305_ietf_encrypt
 
 from tests.interop.conftest import Pair
-from tests.lab.adversary import Flood, Injector
+from tests.lab.adversary import Flood, Injector, cookie_reply
 from tests.lab.filters import Filters, Message, Rule
 from tests.lab.implementations import Implementation
 from tests.lab.namespaces import wait_until
@@ -96,11 +92,8 @@ def test_a_forged_cookie_reply_changes_nothing(serving: Pair, filters: Filters, 
     filters.drop(destination="client")
     ours.start()
     first = serving.on_server_cable.wait(Message.INITIATION)[0]
-    key = blake2s(b"cookie--" + base64.b64decode(theirs.keys.public)).digest()
-    nonce, mac1 = os.urandom(24), os.urandom(16)
-    cookie = crypto_aead_xchacha20poly1305_ietf_encrypt(os.urandom(16), mac1, nonce, key)
-    source, destination = (theirs.host.ipv4, theirs.port), (ours.host.ipv4, ours.port)
-    injector.send(b"\3\0\0\0" + first.payload[4:8] + nonce + cookie, source, destination)
+    forged = cookie_reply(first.payload, theirs.keys.public, mac1=os.urandom(16))
+    injector.send(forged, (theirs.host.ipv4, theirs.port), (ours.host.ipv4, ours.port))
     sent = serving.on_server_cable.wait(Message.INITIATION, count=3)
     assert not any(carries_mac2(d) for d in sent)
     assert sent[1].time - first.time > 0.2, "no retry out of turn"

@@ -8,13 +8,14 @@ import pytest
 
 from tests.interop.conftest import Pair
 from tests.interop.outliving import Conversation, wait_for_method
-from tests.lab.adversary import Injector
+from tests.lab.adversary import Injector, cookie_reply
 from tests.lab.filters import Filters, Message
+from tests.lab.implementations import Implementation
 from tests.lab.namespaces import wait_until
 from tests.lab.network import Host, Network
-from tests.lab.peer import PORT, Peer
+from tests.lab.peer import PORT, KeyPair, Peer, introduce
 from tests.lab.probes import Probes
-from tests.lab.restarts import end_tree, status_of, take_down
+from tests.lab.restarts import end_tree, kill_worker, status_of, take_down
 from tests.lab.wire import Datagram, session_completed
 
 HEADERS = 20 + 8
@@ -86,6 +87,24 @@ def test_after_a_restart_too(quiet: Pair) -> None:
     wait_for_method(server, client, "answered")
 
 
+def test_who_sends_is_greeted_before_others(quiet: Pair) -> None:
+    """1,500 others are ahead in the queue, 500 a second: without its packet the client would wait 3 s."""
+    server, client = quiet.server, quiet.client
+    others = [KeyPair.generate().public for _ in range(1500)]
+    sections = [f"[Peer]\nPublicKey = {key}\nEndpoint = 127.0.0.1:9\n" for key in others]
+    server.wg("addconf", server.interface, "/dev/stdin", input="\n".join(sections))
+    lose_keys(server)
+    server.command("handshake", server.interface, *others)
+    server.command("handshake", server.interface, client.keys.public)
+    asked = time.monotonic()
+    client.node.start("ping", "-c1", server.ipv4)
+    capture = quiet.on_client_cable
+    back = capture.wait_for(lambda: session_completed(capture, asked), 5, "a session")
+    first = capture.matching(Message.TRANSPORT, source=client.host.ipv4, since=asked)[0]
+    assert back.time - first.time <= 0.5
+    wait_for_method(server, client, "answered")
+
+
 def test_probes_see_a_short_gap(quiet: Pair, probes: Probes) -> None:
     server, client = quiet.server, quiet.client
     probes.answer(server.node)
@@ -132,6 +151,39 @@ def test_replayed_elsewhere_it_is_answered_rarely(
     client.reaches(server, timeout=3)
 
 
+@pytest.mark.parametrize(("shared", "answered"), [("", 5), ("10.77.0.0/16", 7)])
+def test_an_address_that_all_may_share_is_spared(
+    network: Network,
+    injector: Injector,
+    mallory: Host,
+    handfast: Implementation,
+    wireguard_go: Implementation,
+    shared: str,
+    answered: int,
+) -> None:
+    """As behind a Service, seven clients are seen at one address that is none of theirs."""
+    server_host, *hosts = network.add("server", *(f"client{number}" for number in range(7)))
+    environment = {"HANDFAST_ANNOUNCE": "never", "HANDFAST_SHARED_NETWORKS": shared}
+    server = Peer(server_host, handfast, environment=environment)
+    clients = [Peer(host, wireguard_go) for host in hosts]
+    for client in clients:
+        introduce(client, server)
+    server.start()
+    packets = []
+    for client in clients:
+        capture = network.capture(client.host)
+        client.start()
+        client.reaches(server)
+        last = capture.matching(Message.TRANSPORT, source=client.host.ipv4)[-1]
+        packets.append(last.payload[:8] + (last.counter + 1000).to_bytes(8, "little") + bytes(16))
+    lose_keys(server)
+    cable = network.capture(mallory)
+    for packet in packets:
+        injector.send(packet, (mallory.ipv4, PORT), (server.host.ipv4, PORT))
+    time.sleep(0.5)
+    assert len(cable.matching(Message.INITIATION, source=server.host.ipv4)) == answered
+
+
 def test_what_was_received_before_is_not_answered(
     quiet: Pair, network: Network, injector: Injector, mallory: Host
 ) -> None:
@@ -149,24 +201,74 @@ def test_a_hoarded_initiation_is_void_once_the_client_is_back(
     quiet: Pair, network: Network, injector: Injector, mallory: Host, initiator: str
 ) -> None:
     """Whoever has an initiation for the client could send it later, from elsewhere, and be followed."""
+    hoarded = hoard(quiet, network, injector, mallory)
+    if initiator == "client":
+        client_begins_anew(quiet)
+    comes_back(quiet)
+    assert_void(hoarded, quiet, injector, mallory)
+
+
+def test_a_successor_voids_what_was_hoarded_before(
+    quiet: Pair, network: Network, injector: Injector, mallory: Host
+) -> None:
+    hoarded = hoard(quiet, network, injector, mallory)
+    kill_worker(quiet.server)
+    client_begins_anew(quiet)
+    comes_back(quiet)
+    assert_void(hoarded, quiet, injector, mallory)
+
+
+def test_a_cookie_for_an_answer_is_for_where_it_went(
+    quiet: Pair, network: Network, injector: Injector, mallory: Host
+) -> None:
+    """A loaded client that moved wants one. Mallory gets one initiation more, and nothing else."""
     server, client = quiet.server, quiet.client
+    hoarded = hoard(quiet, network, injector, mallory)
+    cable = network.capture(mallory)
+    asked = time.monotonic()
+    here, there = (mallory.ipv4, PORT), (server.host.ipv4, PORT)
+    injector.send(cookie_reply(hoarded.payload, client.keys.public), here, there)
+    [retried] = cable.wait(Message.INITIATION, source=server.host.ipv4, since=asked)
+    assert any(retried.payload[132:148]), "with mac2"
+    injector.send(cookie_reply(retried.payload, client.keys.public), here, there)
+    comes_back(quiet)
+    assert not cable.matching(Message.INITIATION, since=retried.time + 0.001), "once"
+    to_client = quiet.on_client_cable.matching(Message.INITIATION, source=server.host.ipv4, since=asked)
+    assert to_client
+    assert not any(any(initiation.payload[132:148]) for initiation in to_client)
+    assert_void(retried, quiet, injector, mallory)
+
+
+def hoard(pair: Pair, network: Network, injector: Injector, mallory: Host) -> Datagram:
+    """An initiation to the client that Mallory has and the client never saw."""
+    server = pair.server
     lose_keys(server)
     cable = network.capture(mallory)
-    injector.send(stray(quiet), (mallory.ipv4, PORT), (server.host.ipv4, PORT))
+    injector.send(stray(pair), (mallory.ipv4, PORT), (server.host.ipv4, PORT))
     [hoarded] = cable.wait(Message.INITIATION, source=server.host.ipv4)
-    if initiator == "client":
-        client.set("peer", server.keys.public, "remove")
-        client.configure()
+    return hoarded
+
+
+def client_begins_anew(pair: Pair) -> None:
+    """It has no session any more, so that its next packet is an initiation."""
+    pair.client.set("peer", pair.server.keys.public, "remove")
+    pair.client.configure()
+
+
+def comes_back(pair: Pair) -> None:
     back = time.monotonic()
-    client.reaches(server, timeout=8)
-    capture = quiet.on_client_cable
-    assert session_completed(capture, back)
-    capture.wait(Message.INITIATION, source=server.host.ipv4, since=back)
-    time.sleep(0.5)
+    pair.client.reaches(pair.server, timeout=8)
+    assert session_completed(pair.on_client_cable, back)
+    [began, *_] = pair.on_client_cable.wait(Message.INITIATION, source=pair.server.host.ipv4, since=back)
+    pair.on_client_cable.wait(Message.RESPONSE, source=pair.client.host.ipv4, since=began.time)
+
+
+def assert_void(hoarded: Datagram, pair: Pair, injector: Injector, mallory: Host) -> None:
+    server, client = pair.server, pair.client
     delivered = time.monotonic()
     injector.send(hoarded.payload, (mallory.ipv4, PORT), (client.host.ipv4, client.port))
     time.sleep(0.3)
-    assert not capture.matching(Message.RESPONSE, destination=mallory.ipv4, since=delivered)
+    assert not pair.on_client_cable.matching(Message.RESPONSE, destination=mallory.ipv4, since=delivered)
     assert client.status(server).endpoint == f"{server.host.ipv4}:{server.port}"
     assert client.ping(server)
 

@@ -14,6 +14,8 @@ from hashlib import blake2s
 from types import TracebackType
 from typing import Self
 
+from nacl.bindings import crypto_aead_xchacha20poly1305_ietf_encrypt
+
 from .namespaces import Node
 from .wire import Datagram
 
@@ -42,6 +44,14 @@ def noise(size: int, count: int, seed: int) -> list[bytes]:
         body = chance.randbytes(length)
         datagrams.append(bytes([type_, 0, 0, 0])[:length] + body[4:] if type_ else body)
     return datagrams
+
+
+def cookie_reply(initiation: bytes, public_key: str, mac1: bytes | None = None) -> bytes:
+    """What anyone who saw an initiation to this responder can answer it with."""
+    key = blake2s(b"cookie--" + base64.b64decode(public_key)).digest()
+    nonce, mac1 = os.urandom(24), mac1 or initiation[116:132]
+    sealed = crypto_aead_xchacha20poly1305_ietf_encrypt(os.urandom(16), mac1, nonce, key)
+    return b"\3\0\0\0" + initiation[4:8] + nonce + sealed
 
 
 class Injector:

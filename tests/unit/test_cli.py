@@ -11,6 +11,7 @@ import pytest
 from handfast_tunnel import __version__, cli, commands
 from handfast_tunnel.adapters.control import open_listener
 from handfast_tunnel.commands import format_age, format_bytes, format_status
+from handfast_tunnel.core.configuration import Prefix
 from handfast_tunnel.core.endpoint import Endpoint
 from handfast_tunnel.errors import StartError
 from handfast_tunnel.options import parse
@@ -80,6 +81,16 @@ def test_metrics(arguments: list[str]) -> None:
 )
 def test_timers(arguments: list[str], environment: dict[str, str], timers: str) -> None:
     assert parse([*arguments, "wg0"], environment).settings.timers == timers
+
+
+def test_shared_networks() -> None:
+    networks = "10.0.0.0/8, fd00::/8"
+    assert parse(["wg0"], {"HANDFAST_SHARED_NETWORKS": networks}).settings.shared_networks == (
+        Prefix(b"\x0a\0\0\0", 8),
+        Prefix(b"\xfd" + bytes(15), 8),
+    )
+    with pytest.raises(StartError, match="HANDFAST_SHARED_NETWORKS=everywhere"):
+        parse(["wg0"], {"HANDFAST_SHARED_NETWORKS": "everywhere"})
 
 
 @pytest.mark.parametrize(("text", "announce"), [("always", True), ("never", False), ("", True)])

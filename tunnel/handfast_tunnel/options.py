@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Final, Literal, NamedTuple
 
 from .adapters.keeper import RestartLimit
-from .adapters.text import parse_endpoint, parse_number
-from .core.configuration import Settings
+from .adapters.text import parse_endpoint, parse_number, parse_prefix
+from .core.configuration import Prefix, Settings
 from .core.endpoint import Endpoint
 from .errors import StartError
 
@@ -40,6 +40,7 @@ environment:
   HANDFAST_STATE_DIR          as --state; /run/handfast if neither is given
   HANDFAST_TIMERS             as --timers
   HANDFAST_ANNOUNCE           always, or never: greet known endpoints at start
+  HANDFAST_SHARED_NETWORKS    addresses that all clients may share, 10.0.0.0/8
   HANDFAST_DISABLE            kernel features to avoid, as udp_gso,udp_gro
   HANDFAST_RUN_DIR            where control sockets are, /run/handfast
 """
@@ -102,7 +103,9 @@ def parse(arguments: Sequence[str], environment: Mapping[str, str]) -> Options:
         metrics=_metrics_address(values.get("--metrics")),
         metrics_per_peer="--metrics-per-peer" in flags,
         settings=Settings(
-            timers=_timers(values.get("--timers"), environment), announce=_announce(environment)
+            timers=_timers(values.get("--timers"), environment),
+            announce=_announce(environment),
+            shared_networks=_shared_networks(environment),
         ),
         state=None if state == "none" else Path(state or DEFAULT_STATE_DIRECTORY),
         state_on_disk="--state-on-disk" in flags,
@@ -135,6 +138,16 @@ def _announce(environment: Mapping[str, str]) -> bool:
     if text not in {"always", "never"}:
         raise StartError(f"HANDFAST_ANNOUNCE={text}: choose always or never")
     return text == "always"
+
+
+def _shared_networks(environment: Mapping[str, str]) -> tuple[Prefix, ...]:
+    text = environment.get("HANDFAST_SHARED_NETWORKS", "")
+    try:
+        return tuple([parse_prefix(each.strip()) for each in text.split(",") if each.strip()])
+    except ValueError as error:
+        raise StartError(
+            f"HANDFAST_SHARED_NETWORKS={text}: {error}; give networks by comma, such as 10.0.0.0/8,fd00::/8"
+        ) from None
 
 
 def _restart_limit(text: str | None) -> RestartLimit:

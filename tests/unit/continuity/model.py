@@ -18,7 +18,7 @@ from handfast_tunnel.continuity.storage import Position
 from handfast_tunnel.core import batch, build_up, handshake, noise, transport
 from handfast_tunnel.core.configuration import InterfaceChange, PeerChange, Settings
 from handfast_tunnel.core.endpoint import Endpoint
-from handfast_tunnel.core.messages import TYPE_INITIATION
+from handfast_tunnel.core.messages import TYPE_INITIATION, TYPE_TRANSPORT
 from handfast_tunnel.core.noise import InvalidMessage, static_key
 from handfast_tunnel.core.resume import resume
 from tests.unit.core.network import Datagram, Host, Network, Path
@@ -33,6 +33,8 @@ HEALED_WITHIN = 40.0
 HEALED_WITHIN_AFTER_TWO_OWNERS = 190.0
 """Sessions that a process without the state made are unknown to the next one, which has it. If the clock was
 ahead meanwhile, only the client can begin, and it does when its session is too old: REJECT_AFTER_TIME."""
+VOID_WITHIN = 8.0
+"""REKEY_TIMEOUT, if the initiation that voids hoarded ones was lost."""
 WAITS = (0.001, 0.02, 0.1, 1.0, 6.0, 16.0, 61.0, 125.0, 185.0)
 SKEWS = (-3600.0, 0.0, 0.0, 3600.0)
 PATHS = (Path(), Path(0.02, 0.1, 0.0, 0.5), Path(0.01, 0.3, 0.3, 0.3), Path(loss=1.0))
@@ -59,6 +61,8 @@ class History:
         """A client forgets a peer that it removes, the last stamp with it."""
         self.epochs: dict[Host, int] = {}
         """How often the state's owner knew for certain that it has no such peer."""
+        self.forgotten: dict[Host, int] = {}
+        """When a client was last removed, so much was on the wire: nobody remembers it."""
         self.births: dict[int, object] = {}
         """What each of the server's sessions came from, by its index."""
         self.silent_since: int | None = None
@@ -71,7 +75,7 @@ class History:
         self.addresses = {client: {client.endpoint.address} for client in self.clients}
         self._listening = self._listen()
         for client in self.clients:
-            self.epochs[client] = self.removals[client] = 0
+            self.epochs[client] = self.removals[client] = self.forgotten[client] = 0
             self.server.meet(client, endpoint=bool(seed & 1))
             client.meet(self.server)
         self.server.on_start = self._note_removals
@@ -170,6 +174,17 @@ class History:
         except InvalidMessage:
             return True
 
+    def hoard(self, who: int) -> None:
+        """Keys are lost, a client's packet is caught and sent from elsewhere, and so is what comes back."""
+        client, began = self.clients[who], len(self.network.wire)
+        lose, self.network.lose = self.network.lose, lambda _: True
+        self.bounce()
+        self.speak(who, 1)
+        for caught in self.network.sent(client, TYPE_TRANSPORT):
+            if self.server.alive and caught in self.network.wire[began:]:
+                self.server.deliver([caught.payload], ATTACKER)
+        self.network.lose = lose
+
     def alter(self, back: int, bit: int) -> None:
         if self.network.wire:
             datagram = self.network.wire[-1 - back % len(self.network.wire)]
@@ -267,6 +282,12 @@ class History:
 
     # --- what people do ---------------------------------------------------------------------------
 
+    def locate(self, who: int) -> None:
+        """The configuration says where the client is; if the process is dead, so does the file."""
+        client = self.clients[who]
+        if client not in self.removed:
+            self.server.meet(client, psk=client.peers[self.server.key.public].preshared_key)
+
     def change_psk(self, who: int, psk: int) -> None:
         client = self.clients[who]
         if client not in self.removed:
@@ -278,6 +299,7 @@ class History:
         client = self.clients[who]
         self.removals[client] += 1
         self.removed.add(client)
+        self.forgotten[client] = len(self.network.wire)
         self.server.peers.pop(client.key.public, None)
         self.server.configure(InterfaceChange(peers=(PeerChange(client.key.public, remove=True),)))
         self._note_removals()
@@ -400,6 +422,27 @@ class History:
         for who in range(2):
             self.add(who)
         self._talk()
+        self.wait(VOID_WITHIN)
+        self._send_what_was_hoarded()
+
+    def _send_what_was_hoarded(self) -> None:
+        """Initiations that never reached a client. Its server could know of them, so they are void."""
+        for client in self.clients:
+            for datagram in self.network.wire[self.forgotten[client] :]:
+                if self._could_be_known(datagram, client):
+                    self.network.inject(datagram, to=client.endpoint, source=ATTACKER)
+        self.wait(1.0)
+        self.check()
+
+    def _could_be_known(self, datagram: Datagram, client: Host) -> bool:
+        if datagram.type != TYPE_INITIATION or datagram.sender is not self.server:
+            return False
+        if self.server.lineages[datagram.incarnation] != self.server.lineage:
+            return False
+        try:
+            return bool(client.stamp_of(datagram))
+        except InvalidMessage:
+            return False
 
     def _talk(self) -> None:
         began, first = self.network.now, len(self.sent)
@@ -439,6 +482,7 @@ OPERATIONS: dict[str, tuple[int, Draw]] = {
     "wait": (30, lambda r: (r.choice(WAITS),)),
     "doom": (24, lambda r: (int(r.expovariate(1 / 25)),)),
     "start": (40, lambda r: (r.random() < 0.6, r.random() < 0.5, r.choice(SKEWS))),
+    "hoard": (3, _who),
     "repeat": (12, lambda r: (int(r.expovariate(1 / 6)),)),
     "replay_from_elsewhere": (6, lambda r: (int(r.expovariate(1 / 6)),)),
     "alter": (3, lambda r: (int(r.expovariate(1 / 6)), r.randrange(1200))),
@@ -457,6 +501,7 @@ OPERATIONS: dict[str, tuple[int, Draw]] = {
     "bounce": (2, _nothing),
     "greet": (3, _nothing),
     "change_clock": (3, lambda r: (r.choice(SKEWS),)),
+    "locate": (3, _who),
     "change_psk": (6, lambda r: (r.randrange(2), r.randrange(3))),
     "remove": (3, _who),
     "add": (6, _who),

@@ -44,6 +44,8 @@ class Server(Host):
         whim = Random(network.random.random())
         self.builds_in_this_turn: Callable[[], bool] = lambda: whim.random() < 0.5
         self.lineage: Lineage = (0, 0)
+        self.lineages: dict[int, Lineage] = {}
+        """By incarnation."""
         self.on_start: Callable[[], None] = lambda: None
         super().__init__(network, len(network.hosts) + 1, settings, PlainMemory())
         network.hosts[self.endpoint.address] = self
@@ -60,6 +62,7 @@ class Server(Host):
         with self._mortal():
             memory = self.state.open(self.incarnation)
             self.lineage = (self.state.generation, 0 if memory else self.incarnation)
+            self.lineages[self.incarnation] = self.lineage
             self.had_rival = self.had_rival or memory is None
             self.device = Device(self.settings, memory, Random(self.incarnation))
             if not same_keeper:

@@ -25,6 +25,7 @@ FOUND = [
     ("committed-drain-resumed", "blind", "it spoke after another had taken over"),
     ("counter-stored-after-sealing", "", BEHIND),
     ("counter-stored-after-sealing", "blind", REUSE),
+    ("hoarded-initiation-forgotten", "blind", "a client was moved"),
     ("stale-psk-resumed", "blind", "a stale session was resumed"),
     ("window-stored-after-delivery", "blind", "a packet was delivered twice"),
 ]

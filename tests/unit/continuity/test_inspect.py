@@ -26,6 +26,7 @@ def now() -> float:
 def state(tmp_path: Path) -> StateFile:
     """One peer with two sessions, one of them expired; another without any."""
     state = StateFile(tmp_path / "wg0.state", "wg0")
+    state.memory.listen_port = 51820
     marks = state.memory.peer_marks(KEY)
     marks.endpoint, marks.last_received, marks.outbound_stamp = (
         Endpoint("192.0.2.1", 51820),
@@ -46,7 +47,7 @@ def test_everything_but_the_keys_is_shown(tmp_path: Path) -> None:
     found = inspect(tmp_path / "wg0.state", "wg0")
     assert found["refused"] is None
     assert (found["held"], found["incarnation"], found["version"]) == (True, 1, VERSION)
-    assert (found["drained"], found["committed_term"]) == (False, 0)
+    assert (found["drained"], found["committed_term"], found["listen_port"]) == (False, 0, 51820)
     peer = next(peer for peer in found["peers"] if peer["public_key"] == BASE64)
     assert peer["endpoint"] == "192.0.2.1:51820"
     assert 2 < peer["received_age"] < 60

@@ -70,7 +70,7 @@ class Continuity(RuleBasedStateMachine):
     def clock(self, operation: str, skew: float) -> None:
         self.do(operation, skew)
 
-    @rule(operation=st.sampled_from(["spoof", "wake", "remove", "add"]), who=clients)
+    @rule(operation=st.sampled_from(["spoof", "hoard", "wake", "locate", "remove", "add"]), who=clients)
     def happen_to(self, operation: str, who: int) -> None:
         self.do(operation, who)
 

@@ -75,13 +75,17 @@ def test_marks_are_kept() -> None:
     state, memory = begin()
     marks = memory.peer_marks(KEY)
     assert (marks.outbound_stamp, marks.inbound_stamp, marks.inbound_exact) == (0, b"", False)
+    assert (marks.answered_stamp, marks.configured_endpoint) == (0, 0)
     assert (marks.endpoint, marks.last_sent, marks.last_received) == (None, 0.0, 0.0)
     marks.outbound_stamp, marks.inbound_stamp, marks.inbound_exact = 2**60, b"123456789012", True
-    marks.last_sent, marks.last_received = 5.25, 6.5
+    marks.answered_stamp, marks.configured_endpoint = 2**59, 2**64 - 1
+    marks.last_sent, marks.last_received, marks.data_sent, marks.data_received = 5.25, 6.5, 5.5, 6.25
     memory = reopen(state)
     kept = memory.peer_marks(KEY)
     assert (kept.outbound_stamp, kept.inbound_stamp, kept.inbound_exact) == (2**60, b"123456789012", True)
+    assert (kept.answered_stamp, kept.configured_endpoint) == (2**59, 2**64 - 1)
     assert (kept.last_sent, kept.last_received, memory.last_alive) == (5.25, 6.5, 6.5)
+    assert (kept.data_sent, kept.data_received) == (5.5, 6.25)
 
 
 @pytest.mark.parametrize("endpoint", ENDPOINTS, ids=str)
@@ -384,6 +388,13 @@ def test_a_crash_at_every_store_of_an_erasure_leaves_nothing_that_counts() -> No
         with pytest.raises(Crash):
             memory.peer_marks(KEY).erase()
         assert not reopen(state).knows(KEY)
+
+
+def test_the_port_is_kept() -> None:
+    state, memory = begin()
+    assert memory.listen_port == 0
+    memory.listen_port = 51999
+    assert reopen(state).listen_port == 51999
 
 
 def test_drained_is_kept() -> None:

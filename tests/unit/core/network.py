@@ -264,10 +264,16 @@ class Network:
         *,
         delay: float = 0.0,
         source: Endpoint | None = None,
+        to: Endpoint | None = None,
         payload: bytes | None = None,
     ) -> None:
         """Puts a datagram on its way, once more or for the first time, as it was or altered."""
-        altered = replace(datagram, source=source or datagram.source, payload=payload or datagram.payload)
+        altered = replace(
+            datagram,
+            source=source or datagram.source,
+            destination=to or datagram.destination,
+            payload=payload or datagram.payload,
+        )
         self._sequence += 1
         heapq.heappush(self._arrivals, (self.now + delay, self._sequence, altered))
 

@@ -136,13 +136,14 @@ def test_client_that_comes_by_itself_is_back_as_waited(network: Network, client:
     assert server.peer(client).method == "waited"
 
 
-def test_session_that_data_asked_for_is_not_called_announced(network: Network, client: Host) -> None:
+def test_session_that_our_data_asked_for_is_called_announced(network: Network, client: Host) -> None:
+    """The client did not wait for its own timers: it answered."""
     server = network.host(Settings(announce=False))
     client.meet(server)
     server.meet(client)
     server.send(client, b"x")
     network.run(1)
-    assert server.peer(client).method == "waited"
+    assert server.peer(client).method == "announced"
 
 
 def test_after_the_burst_the_local_address_is_chosen_anew(network: Network, known: tuple[Host, Host]) -> None:

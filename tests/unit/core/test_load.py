@@ -14,6 +14,7 @@ from handfast_tunnel.core.constants import (
     RESPONSES_PER_SLOT,
 )
 from handfast_tunnel.core.cookies import add_macs, mac1_of, open_cookie
+from handfast_tunnel.core.device import Transmission
 from handfast_tunnel.core.endpoint import Endpoint
 from handfast_tunnel.core.messages import (
     TYPE_COOKIE_REPLY,
@@ -165,6 +166,33 @@ def test_cookie_is_dropped_when_the_path_changes(network: Network, loaded: Host,
     network.run(0.1)
     assert prompt_client.inbox == [b"from elsewhere"]
     assert prompt_client.peer(loaded).cookie is None
+
+
+def test_cookie_is_dropped_when_our_own_address_changes(
+    network: Network, loaded: Host, prompt_client: Host
+) -> None:
+    """It is for one address of ours, and the kernel may choose another now."""
+    peer = prompt_client.peer(loaded)
+    loaded.meet(prompt_client)
+    for change in ("refused", "silence"):
+        network.lose = lambda _: False
+        network.run(130)
+        prompt_client.send(loaded, b"x")
+        network.run(0.1)
+        loaded.send(prompt_client, b"x")
+        network.run(0.1)
+        assert peer.cookie is not None
+        assert peer.endpoint is not None
+        assert peer.endpoint.local
+        if change == "refused":
+            refused = Transmission(peer.endpoint, [b""], 0, peer)
+            prompt_client.device.local_address_refused(refused)
+        else:
+            network.lose = lambda _: True
+            prompt_client.send(loaded, b"x")
+            network.run(16)
+        assert not peer.endpoint.local
+        assert peer.cookie is None
 
 
 def test_cookie_is_not_used_longer_than_it_is_honoured(

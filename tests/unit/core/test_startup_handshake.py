@@ -75,6 +75,21 @@ def test_peer_is_greeted_when_its_endpoint_comes_last(network: Network, client: 
     assert len(initiations(network, server)) == 1
 
 
+def test_expired_session_is_none(network: Network, client: Host) -> None:
+    """A peer becomes reachable only now; that it had a session minutes ago is no help."""
+    server = network.host(Settings(announce=False))
+    server.meet(client, endpoint=False)
+    client.meet(server)
+    client.send(server, b"x")
+    network.run(200)
+    assert server.peer(client).current is not None
+    network.wire.clear()
+    server.device.settings = server.device._interface.settings = Settings()
+    server.meet(client, keepalive=25)
+    assert initiations(network, server)
+    assert server.peer(client).recovering
+
+
 def test_peer_without_a_session_is_greeted_when_its_keepalive_is_switched_on(
     network: Network, client: Host
 ) -> None:

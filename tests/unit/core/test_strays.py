@@ -7,9 +7,12 @@ from itertools import pairwise
 
 import pytest
 
-from handfast_tunnel.core.configuration import Settings
+from handfast_tunnel.core.configuration import InterfaceChange, PeerChange, Prefix, Settings
+from handfast_tunnel.core.cookies import CookieChecker
 from handfast_tunnel.core.endpoint import Endpoint
+from handfast_tunnel.core.handshake import Initiate
 from handfast_tunnel.core.messages import TYPE_INITIATION, TYPE_TRANSPORT
+from handfast_tunnel.core.token_bucket import TokenBucket
 
 from .network import Datagram, Host, Network
 
@@ -86,6 +89,76 @@ def test_cadence_runs_to_the_last_authenticated_address(network: Network, pair: 
     sent = answers(network, server)
     assert [round(d.sent_at - began, 6) for d in sent] == [0, 0.25, 0.5, 1, 2]
     assert {d.destination for d in sent} == {client.endpoint}
+
+
+def strangers(count: int) -> tuple[PeerChange, ...]:
+    """Peers that never answer."""
+    keys = [number.to_bytes(31, "big") + b"k" for number in range(count)]
+    return tuple(
+        PeerChange(key, endpoint=where) for key, where in zip(keys, elsewhere(range(count)), strict=True)
+    )
+
+
+def greeted_behind_many(network: Network) -> tuple[Host, Host, bytes]:
+    """1,000 peers are being greeted, 500 a second, and the client is the last; and a stray of its."""
+    server, client = network.host(NEVER), network.host(STRICT)
+    client.meet(server)
+    server.meet(client, endpoint=False)
+    client.send(server, b"hello")
+    network.run(1)
+    server.configure(InterfaceChange(peers=strangers(1000)))
+    lose_keys(server)
+    server.device.initiate([key for key in server.device.peers if key != client.key.public], network.now)
+    server.initiate(client)
+    return server, client, stray(client, server)
+
+
+def test_who_sends_is_greeted_before_those_who_may_not_even_be_there(network: Network) -> None:
+    server, client, packet = greeted_behind_many(network)
+    network.run(0.1)
+    server.deliver([packet], client.endpoint)
+    network.run(0.004)
+    assert client.endpoint in {d.destination for d in answers(network, server)}
+    assert server.device.statistics.strays == {"answered": 1}
+    network.run(1)
+    assert server.peer(client).method == "answered"
+
+
+def test_within_the_limit_and_in_the_order_in_which_they_ask(network: Network) -> None:
+    server = network.host(NEVER)
+    clients = [network.host(STRICT) for _ in range(100)]
+    for client in clients:
+        client.meet(server)
+        server.meet(client, endpoint=False)
+        client.send(server, b"x")
+    network.run(1)
+    lose_keys(server)
+    packets = [stray(client, server) for client in clients]
+    network.lose = lambda _: True
+    for packet, client in zip(packets, clients, strict=True):
+        server.deliver([packet], client.endpoint)
+    assert len(answers(network, server)) == 50, "the burst"
+    network.run(0.11)
+    assert [d.destination for d in answers(network, server)] == [client.endpoint for client in clients]
+
+
+def test_what_changes_nothing_is_not_counted_as_answered(network: Network) -> None:
+    server, client, packet = greeted_behind_many(network)
+    for _ in range(3):
+        server.deliver([packet], client.endpoint)
+    network.lose = lambda _: True
+    network.run(0.1)
+    server.deliver([packet], client.endpoint)
+    assert server.device.statistics.strays == {"answered": 1, "under_way": 3}
+
+
+def test_latency_is_counted_from_the_first_stray(network: Network) -> None:
+    server, client, packet = greeted_behind_many(network)
+    server.device._startup._bucket = TokenBucket(1, 1)
+    server.device._startup._bucket.take(network.now)
+    server.deliver([packet], client.endpoint)
+    network.run(1.5)
+    assert server.device.statistics.reconnect_latency["answered"].sum == pytest.approx(1.02, abs=0.001)
 
 
 def test_other_source_gets_one_initiation_and_no_repeats(network: Network, pair: tuple[Host, Host]) -> None:
@@ -204,6 +277,31 @@ def test_no_more_than_50_answers_a_second_overall(network: Network) -> None:
     assert len(answers(network, server)) == 50
 
 
+def test_addresses_of_the_cluster_share_the_pace_of_all(network: Network) -> None:
+    """Behind a Service all clients can have one address, so that it is no sign of an attack."""
+    shared = (Prefix(b"\x0a\x64\0\0", 16), Prefix(b"\xfd" + bytes(15), 8))
+    server = network.host(Settings(announce=False, shared_networks=shared, burst_per_second=600))
+    clients = [network.host(STRICT) for _ in range(100)]
+    for client in clients:
+        client.meet(server)
+        server.meet(client, endpoint=False)
+        client.send(server, b"x")
+    network.run(1)
+    lose_keys(server)
+    packets = [stray(client, server) for client in clients]
+    network.wire.clear()
+    network.lose = lambda _: True
+    for port, packet in enumerate(packets[:80], 1):
+        server.deliver([packet], Endpoint("10.100.7.7" if port % 2 else "fd00::7", port))
+    assert len(answers(network, server)) == 50, "the burst of all"
+    for packet, source in zip(packets[80:], elsewhere(range(20)), strict=True):
+        server.deliver([packet], source)
+    assert len(answers(network, server)) == 70, "others have their own limits"
+    network.run(0.1)
+    server.deliver([packets[0]], Endpoint("10.100.7.7", 1))
+    assert len(answers(network, server)) == 70, "each peer has its own everywhere"
+
+
 @pytest.mark.parametrize("length", [0, 8, 31])
 def test_short_packet_is_not_answered(network: Network, pair: tuple[Host, Host], length: int) -> None:
     server, client = pair
@@ -254,6 +352,36 @@ def test_who_has_a_session_again_is_not_answered(network: Network, pair: tuple[H
     assert not answers(network, server)
 
 
+def test_who_missed_the_confirmations_is_told_again_once_a_second(
+    network: Network, pair: tuple[Host, Host]
+) -> None:
+    """It goes on sending on the lost session, until it hears of the new one."""
+    server, client = pair
+    network.lose = lambda d: d.sender is server and d.type == TYPE_TRANSPORT and network.now < began + 3
+    began = network.now
+    for _ in range(60):
+        client.send(server, b"x")
+        network.run(0.1)
+    told = [d.sent_at - began for d in network.sent(server, TYPE_TRANSPORT)]
+    late = [at for at in told if at > 2]
+    assert len(late) == 2, told
+    assert late[1] - late[0] >= 1
+    assert server.device.statistics.strays["confirmed"] >= len(late)
+    assert server.peer(client).current.heard  # type: ignore[union-attr]
+
+
+def test_only_where_it_is_known_to_be(network: Network, pair: tuple[Host, Host]) -> None:
+    server, client = pair
+    packets = [stray(client, server) for _ in range(2)]
+    network.lose = lambda d: d.sender is server and d.type == TYPE_TRANSPORT
+    client.send(server, b"x")
+    network.run(3)
+    network.wire.clear()
+    server.deliver([packets[0]], ELSEWHERE)
+    assert not network.sent(server)
+    assert server.device.statistics.strays["has_session"] == 1
+
+
 def test_new_indices_avoid_those_that_are_remembered(
     network: Network, pair: tuple[Host, Host], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -271,6 +399,64 @@ def test_frozen_device_answers_nobody(network: Network, pair: tuple[Host, Host])
     server.deliver([stray(client, server)], client.endpoint)
     network.run(5)
     assert not network.sent(server)
+
+
+# --- a cookie for an answer ----------------------------------------------------------------------
+
+
+def cookie_reply(answer: Datagram, client: Host) -> bytes:
+    """Whoever holds an initiation can make one that opens."""
+    return CookieChecker(client.key.public).reply(answer.payload, answer.source, answer.sent_at)
+
+
+def has_mac2(datagram: Datagram) -> bool:
+    return any(datagram.payload[-16:])
+
+
+@pytest.mark.parametrize("knows_where", [True, False])
+def test_cookie_for_an_answer_is_used_where_the_answer_went(
+    network: Network, pair: tuple[Host, Host], knows_where: bool
+) -> None:
+    """A loaded client that moved is not at its former address."""
+    server, client = pair
+    if not knows_where:
+        server.peer(client).endpoint = None
+    server.deliver([stray(client, server)], ELSEWHERE)
+    (answer,) = answers(network, server)
+    server.deliver([cookie_reply(answer, client)], ELSEWHERE)
+    silence(client)
+    network.run(100)
+    _, retried = answers(network, server)
+    assert retried.destination == ELSEWHERE
+    assert has_mac2(retried)
+
+
+def test_cookie_that_a_stranger_planted_is_not_used_for_the_peer(
+    network: Network, pair: tuple[Host, Host]
+) -> None:
+    server, client = pair
+    packets = [stray(client, server) for _ in range(2)]
+    server.deliver([packets[0]], ELSEWHERE)
+    server.deliver([cookie_reply(answers(network, server)[0], client)], ELSEWHERE)
+    server.deliver([packets[1]], client.endpoint)
+    last = answers(network, server)[-1]
+    assert last.destination == client.endpoint
+    assert not has_mac2(last)
+
+
+def test_nor_does_it_take_the_place_of_the_peers_own(network: Network, pair: tuple[Host, Host]) -> None:
+    server, client = pair
+    silence(client)
+    server.initiate(client)
+    server.deliver([cookie_reply(answers(network, server)[0], client)], client.endpoint)
+    assert has_mac2(answers(network, server)[-1])
+    server.deliver([stray(client, server)], ELSEWHERE)
+    elsewhere = answers(network, server)[-1]
+    assert elsewhere.destination == ELSEWHERE
+    assert not has_mac2(elsewhere)
+    server.deliver([cookie_reply(elsewhere, client)], ELSEWHERE)
+    server.initiate(client)
+    assert has_mac2(answers(network, server)[-1])
 
 
 # --- a hoarded initiation ------------------------------------------------------------------------
@@ -291,6 +477,24 @@ def test_hoarded_initiation_is_void_once_the_client_is_back(
     client.deliver([hoarded.payload], ELSEWHERE)
     network.run(1)
     assert client.peer(server).endpoint.address == server.endpoint.address  # type: ignore[union-attr]
+    assert not network.sent(client)
+
+
+def test_an_initiation_that_overtakes_an_answer_is_sent_again(network: Network) -> None:
+    """A session is there, but a newer initiation than the one that was answered was lost."""
+    server, client = network.connected_pair()
+    network.run(25)
+    server.initiate(client)
+    network.lose = lambda datagram: datagram.sender is server
+    network.run(0.015)
+    server.device._handshakes.initiate(server.peer(client), network.now, Initiate.RECOVERY)
+    server.turn()
+    network.lose = lambda _: False
+    lost = answers(network, server)[-1]
+    network.run(8)
+    network.wire.clear()
+    client.deliver([lost.payload], ELSEWHERE)
+    network.run(1)
     assert not network.sent(client)
 
 
@@ -362,4 +566,4 @@ def test_voiding_initiation_that_is_lost_is_repeated(network: Network, pair: tup
     assert server.peer(client).method == "answered"
     latency = server.device.statistics.reconnect_latency["answered"]
     assert sum(latency.counts) == 1
-    assert latency.sum == pytest.approx(0.01)
+    assert latency.sum == pytest.approx(6.01), "from the first stray"

@@ -56,6 +56,14 @@ class Outliving:
     def note_drained(self, drained: bool) -> None:
         self.state.memory.drained = drained
 
+    @property
+    def listen_port(self) -> int:
+        """The UDP port that was last bound, by a former process at first; 0 for none."""
+        return self.state.memory.listen_port
+
+    def note_listen_port(self, port: int) -> None:
+        self.state.memory.listen_port = port
+
     def sweep(self) -> Iterator[None]:
         """A job: what nobody claimed by now has expired."""
         return self.state.memory.sweep()

@@ -73,6 +73,8 @@ class Tunnel:
         self._turn_began = loop.now
         self._handshake_cost = 0.0004
         self._told_of_port = False
+        self._former_port = outliving.listen_port if outliving else 0
+        """Where others last found a former process."""
         self._next_housekeeping = 0.0
         self._sweep_at = loop.now + REJECT_AFTER_TIME if outliving else math.inf
         loop.watch(self._link.fileno(), self._on_link)
@@ -203,7 +205,10 @@ class Tunnel:
             deadline = device.next_deadline(now)
         self._transmit()
         for event in device.take_events():
-            logger.debug("%s: peer %s: %s", self.name, event.public_key.hex()[:8], event.what)
+            who = "" if event.public_key is None else f"peer {event.public_key.hex()[:8]}: "
+            logger.log(
+                logging.WARNING if event.warning else logging.DEBUG, "%s: %s%s", self.name, who, event.what
+            )
         self._busy = False
         self._turn_began = now
         return now if device.handshake_backlog else min(deadline, self._next_housekeeping)
@@ -260,7 +265,7 @@ class Tunnel:
         port = self.device.listen_port
         try:
             inherited = self._outliving.adopt_sockets() if self._outliving else None
-            self._open_sockets(inherited or _bound_sockets(port, self.device.fwmark))
+            self._open_sockets(inherited or self._bind(port, self.device.fwmark))
         except OSError as error:
             if not self._told_of_port:
                 remedy = f"free it, or choose another with `wg set {self.name} listen-port`"
@@ -289,10 +294,21 @@ class Tunnel:
 
     # --- sockets ----------------------------------------------------------------------------------
 
+    def _bind(self, port: int, fwmark: int) -> UdpSockets:
+        """Where any port will do, the one that clients know is better, if it is free."""
+        if not port and self._former_port:
+            try:
+                return _bound_sockets(self._former_port, fwmark)
+            except OSError as error:
+                logger.debug("%s: the former UDP port %d: %s", self.name, self._former_port, error.strerror)
+        return _bound_sockets(port, fwmark)
+
     def _open_sockets(self, udp: UdpSockets) -> None:
         self._udp = udp
         self.device.listen_port = udp.port
         if self._outliving is not None:
+            self._former_port = 0
+            self._outliving.note_listen_port(udp.port)
             self._outliving.hold_sockets(udp)
         if not self.device.frozen:
             self._watch_sockets()
@@ -372,7 +388,7 @@ class Tunnel:
         port = change.listen_port
         try:
             if self._udp is None or (port is not None and port != self._udp.port):
-                return _bound_sockets(port or 0, fwmark)
+                return self._bind(port or 0, fwmark)
             if fwmark != self.device.fwmark:
                 self._udp.set_mark(fwmark)
         except OSError as error:

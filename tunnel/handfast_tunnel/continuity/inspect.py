@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from ..core.constants import REJECT_AFTER_TIME
-from .layout import HEADER_WORDS, PEER_WORDS, WORD, Header, KeypairSlot, PeerSlot, Words
+from .layout import HEADER_WORDS, PEER_WORDS, WORD, Header, KeypairSlot, Words
 from .slots import SlotMarks, SlotNumbers, stored_public_key
 from .state_file import refused_for_access, why_refused
 from .storage import Position
@@ -63,6 +63,7 @@ def _contents(words: Words) -> dict[str, Any]:
         "refused": f"another took over at term {committed}" if committed else None,
         "version": words[Header.VERSION],
         "incarnation": words[Header.INCARNATION],
+        "listen_port": words[Header.LISTEN_PORT],
         "drained": bool(words[Header.DRAINED]),
         "committed_term": committed,
         "peers": [_peer(words, base, now) for base in _valid_slots(words)],
@@ -86,7 +87,8 @@ def _peer(words: Words, base: int, now: float) -> dict[str, Any]:
         "endpoint": str(marks.endpoint) if marks.endpoint else None,
         "sent_age": now - marks.last_sent if marks.last_sent else None,
         "received_age": now - marks.last_received if marks.last_received else None,
-        "outbound_stamp": words[base + PeerSlot.OUTBOUND_STAMP] / 1e9 or None,
+        "outbound_stamp": marks.outbound_stamp / 1e9 or None,
+        "answered_stamp": marks.answered_stamp / 1e9 or None,
         "inbound_stamp": marks.inbound_stamp.hex() or None,
         "inbound_exact": marks.inbound_exact,
         "sessions": [_session(numbers, now) for numbers in sessions],

@@ -38,11 +38,12 @@ class Header:
     PEERS: Final = 6  # slots in each extent
     CHECKSUM: Final = 7  # over words 0..6
     INCARNATION: Final = 16
-    LISTEN_PORT: Final = 17
+    LISTEN_PORT: Final = 17  # the last that was bound; 0 for none
     COMMITTED_TERM: Final = 18  # the term at which another pod took over; 0 for never
     DRAINED: Final = 19
     QUEUE_DROPS: Final = 20  # QUEUE_DROPS words: what of the kernel's queues the owner has counted
     USED: Final = 24  # slots that were ever in use: the first so many
+    WALL_OFFSET: Final = 25  # nanoseconds from CLOCK_BOOTTIME to Unix time; 0 for never
 
 
 class PeerSlot:
@@ -51,10 +52,14 @@ class PeerSlot:
     VALID: Final = 0
     PUBLIC_KEY: Final = 1  # 4 words
     CHECKSUM: Final = 5  # over words 1..4
+    DATA_SENT: Final = 8
+    DATA_RECEIVED: Final = 9
     LAST_SENT: Final = 10  # nanoseconds of CLOCK_BOOTTIME; 0 for never
     LAST_RECEIVED: Final = 11
     OUTBOUND_STAMP: Final = 12
     INBOUND_EXACT: Final = 37
+    ANSWERED_STAMP: Final = 38
+    CONFIGURED_ENDPOINT: Final = 39  # a checksum
     INBOUND_STAMP: Final = 13  # a pair of copies, 2 words each
     ENDPOINT: Final = 21  # a pair of copies, 6 words each
     KEYPAIRS: Final = 40

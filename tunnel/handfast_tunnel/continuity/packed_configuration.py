@@ -149,7 +149,10 @@ def _mask(size: int, length: int) -> int:
 
 
 def pack(device: Device) -> Iterator[bytes]:
-    """The configuration of a device, in pieces that each take about a millisecond."""
+    """The configuration of a device, in pieces that each take about a millisecond.
+
+    Where a peer was heard is not part of it: the state memory keeps that.
+    """
     peers = list(device.peers.values())
     tables: dict[tuple[int, int], list[tuple[bytes, int]]] = {}
     prefixes: list[bytes] = []
@@ -159,8 +162,8 @@ def pack(device: Device) -> Iterator[bytes]:
             _PEER.pack(
                 peer.public_key,
                 peer.preshared_key,
-                peer.endpoint is not None,
-                pack_endpoint(peer.endpoint.without_local()) if peer.endpoint else _NO_ENDPOINT,
+                peer.configured_endpoint is not None,
+                pack_endpoint(peer.configured_endpoint) if peer.configured_endpoint else _NO_ENDPOINT,
                 peer.persistent_keepalive,
                 len(prefixes),
                 len(peer.allowed_ips),

@@ -181,6 +181,14 @@ class SlotMarks:
         self._words[self._base + PeerSlot.OUTBOUND_STAMP] = value
 
     @property
+    def answered_stamp(self) -> int:
+        return self._words[self._base + PeerSlot.ANSWERED_STAMP]
+
+    @answered_stamp.setter
+    def answered_stamp(self, value: int) -> None:
+        self._words[self._base + PeerSlot.ANSWERED_STAMP] = value
+
+    @property
     def inbound_stamp(self) -> bytes:
         stored = self._inbound.load()
         return stored[:12] if stored else b""
@@ -214,6 +222,22 @@ class SlotMarks:
         self._words[self._base + PeerSlot.LAST_RECEIVED] = int(value * NANOSECONDS)
 
     @property
+    def data_sent(self) -> float:
+        return self._words[self._base + PeerSlot.DATA_SENT] / NANOSECONDS
+
+    @data_sent.setter
+    def data_sent(self, value: float) -> None:
+        self._words[self._base + PeerSlot.DATA_SENT] = int(value * NANOSECONDS)
+
+    @property
+    def data_received(self) -> float:
+        return self._words[self._base + PeerSlot.DATA_RECEIVED] / NANOSECONDS
+
+    @data_received.setter
+    def data_received(self, value: float) -> None:
+        self._words[self._base + PeerSlot.DATA_RECEIVED] = int(value * NANOSECONDS)
+
+    @property
     def endpoint(self) -> Endpoint | None:
         stored = self._endpoint.load()
         return unpack_endpoint(stored) if stored else None
@@ -224,6 +248,14 @@ class SlotMarks:
             self._endpoint.clear()
         else:
             self._endpoint.store(pack_endpoint(value))
+
+    @property
+    def configured_endpoint(self) -> int:
+        return self._words[self._base + PeerSlot.CONFIGURED_ENDPOINT]
+
+    @configured_endpoint.setter
+    def configured_endpoint(self, value: int) -> None:
+        self._words[self._base + PeerSlot.CONFIGURED_ENDPOINT] = value
 
     def keypair_slots(self) -> Iterator[SlotNumbers]:
         start = self._base + PeerSlot.KEYPAIRS

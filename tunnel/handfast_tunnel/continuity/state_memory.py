@@ -148,6 +148,23 @@ class StateMemory:
         return not self._full
 
     @property
+    def wall_offset(self) -> float:
+        return self._header[Header.WALL_OFFSET] / NANOSECONDS
+
+    @wall_offset.setter
+    def wall_offset(self, seconds: float) -> None:
+        self._header[Header.WALL_OFFSET] = max(0, int(seconds * NANOSECONDS))
+
+    @property
+    def listen_port(self) -> int:
+        """The UDP port that was last bound, by the former owner at first; 0 for none."""
+        return self._header[Header.LISTEN_PORT]
+
+    @listen_port.setter
+    def listen_port(self, port: int) -> None:
+        self._header[Header.LISTEN_PORT] = port
+
+    @property
     def drained(self) -> bool:
         """Whether the owner was drained: the next worker of the same keeper comes up frozen."""
         return self._header[Header.DRAINED] != 0

@@ -62,13 +62,21 @@ class PeerMarks(Protocol):
 
     outbound_stamp: int
     """TAI64N stamp of the last initiation sent, as `tai64n` counts; 0 before the first."""
+    answered_stamp: int
+    """Stamp of the newest initiation that was answered; 0 before the first."""
     inbound_stamp: bytes
     """Stamp of the last initiation accepted, as on the wire; empty before the first."""
     endpoint: Endpoint | None
-    """Where it was last heard."""
+    """Where it was last heard, or where a person said it is since."""
+    configured_endpoint: int
+    """Checksum of the endpoint that the configuration last named; 0 if it never named one."""
     last_sent: float
     """When a packet last left for it, in seconds of CLOCK_BOOTTIME; 0 for never."""
     last_received: float
+    data_sent: float
+    """When the oldest data left that nothing has come in after, if that is later than `last_received`."""
+    data_received: float
+    """When the oldest data came in that nothing has been sent after, if that is later than `last_sent`."""
     inbound_exact: bool
     """Whether no initiation that the peer ever sent before can be newer than `inbound_stamp`. Until it
     has confirmed a session, one captured from an earlier process's life could be (RECOVERY, section 3)."""
@@ -91,6 +99,8 @@ class Memory(Protocol):
 
     last_alive: float
     """When the former owner last sent or received anything, in seconds of CLOCK_BOOTTIME; 0 for never."""
+    wall_offset: float
+    """Unix time minus CLOCK_BOOTTIME as the interface's owner last knew it; 0 for never."""
     committed_term: int
     """The term at which another took over for good; 0 for never. From then on nothing is recalled."""
 
@@ -136,14 +146,26 @@ class PlainKeypairNumbers:
 class PlainPeerMarks:
     """Marks that die with the process."""
 
-    __slots__ = ("endpoint", "inbound_exact", "inbound_stamp", "last_received", "last_sent", "outbound_stamp")
+    __slots__ = (
+        "answered_stamp",
+        "configured_endpoint",
+        "data_received",
+        "data_sent",
+        "endpoint",
+        "inbound_exact",
+        "inbound_stamp",
+        "last_received",
+        "last_sent",
+        "outbound_stamp",
+    )
 
     def __init__(self) -> None:
-        self.outbound_stamp = 0
+        self.outbound_stamp = self.answered_stamp = 0
         self.inbound_stamp = b""
         self.inbound_exact = False
         self.endpoint: Endpoint | None = None
-        self.last_sent = self.last_received = 0.0
+        self.configured_endpoint = 0
+        self.last_sent = self.last_received = self.data_sent = self.data_received = 0.0
 
     def erase(self) -> None:
         self.__init__()  # type: ignore[misc]
@@ -153,6 +175,7 @@ class PlainMemory:
     """A `Memory` for one process's life."""
 
     last_alive = 0.0
+    wall_offset = 0.0
     committed_term = 0
 
     def peer_marks(self, public_key: bytes) -> PlainPeerMarks:

@@ -124,7 +124,8 @@ class Succession(BuildUp):
             interface = self._interface
             left = self._left.peer(number)
             peer = Peer(left.public_key, interface.memory, interface.schedule, interface.random)
-            peer.preshared_key, peer.endpoint = left.preshared_key, left.endpoint
+            peer.preshared_key = left.preshared_key
+            peer.endpoint = peer.configured_endpoint = left.endpoint
             peer.persistent_keepalive, peer.allowed_ips = left.persistent_keepalive, left.allowed_ips
             self._built[number] = interface.peers[left.public_key] = peer
             self._waiting.add(peer)

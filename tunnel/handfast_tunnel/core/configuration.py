@@ -67,4 +67,7 @@ class Settings(NamedTuple):
     """Initiate handshakes to every known endpoint at start (RECOVERY, sections 4 and 5)."""
     burst_per_second: float = BURST_PER_SECOND
     """How many initiations of a recovery leave per second, over all peers."""
+    shared_networks: tuple[Prefix, ...] = ()
+    """The cluster's own addresses, each of which all clients may share: strays from there are spared the
+    limits of a network and of all, and share `burst_per_second` (RECOVERY, section 6)."""
     mtu: int = 1420

@@ -55,5 +55,9 @@ HANDSHAKE_BACKLOG_LIMIT: Final = 0.020
 HANDSHAKE_QUEUE: Final = 4096
 RESPONSES_PER_SLOT: Final = 16
 """Answers to one initiation that wait at a time: whoever saw it can make up any number of them."""
+CLOCK_TOLERANCE: Final = 3600.0
+"""A clock further than this from what was known of it is worth a warning (RECOVERY, section 3)."""
+CLOCK_GRANULARITY: Final = 1.0
+"""A smaller change of the clock is not stored."""
 SEAL_BATCH: Final = 512
 """Send ceilings are stored ahead of at most this many packets (RECOVERY, section 2)."""

@@ -27,7 +27,7 @@ from .interface import Event, Interface, Transmission
 from .messages import TRANSPORT_MIN_LENGTH, TYPE_TRANSPORT
 from .noise import static_key
 from .peer import HandshakeSlot, Peer
-from .resume import unanswered
+from .resume import resume_timers, unanswered
 from .session import Keypair
 from .startup_handshake import StartupHandshakes
 from .statistics import Statistics
@@ -54,7 +54,7 @@ class Device:
         self._handshakes = Handshakes(interface)
         self._startup = StartupHandshakes(interface, self._handshakes)
         self._transport = Transport(interface, self._handshakes, self._startup)
-        self._strays = Strays(interface, self._handshakes, self._startup)
+        self._strays = Strays(interface, self._handshakes, self._startup, self._transport)
         self._drain = Drain(interface)
         self.is_up = False
 
@@ -103,7 +103,7 @@ class Device:
 
     def set_wall_offset(self, seconds: float) -> None:
         """Unix time minus `now`; only TAI64N stamps and `wg show` need it."""
-        self._interface.wall_offset = seconds
+        self._interface.set_clock(seconds)
 
     # --- data -------------------------------------------------------------------------------------
 
@@ -160,7 +160,7 @@ class Device:
         """The kernel would not send from the stored local address: it chooses from now on."""
         peer = transmission.peer
         if peer is not None and peer.endpoint == transmission.endpoint:
-            peer.endpoint = peer.endpoint.without_local()
+            peer.choose_path_anew()
 
     # --- handshakes -------------------------------------------------------------------------------
 
@@ -253,7 +253,7 @@ class Device:
         """Swaps a staged change in. The peers that it made reachable are resumed or greeted: a few at once,
         many by `build_up`."""
         reachable = transaction.commit(now)
-        self._begin(BuildUp(self._interface, reachable, self._reassure), now)
+        self._begin(BuildUp(self._interface, reachable, self._go_on), now)
 
     def succeed(self, left: PackedConfiguration, now: float) -> None:
         """Takes over, in a device that is new, what a former process of the same keeper was configured as."""
@@ -261,7 +261,7 @@ class Device:
         if left.private_key is not None:
             interface.take_key(static_key(left.private_key))
         interface.listen_port, interface.fwmark = left.listen_port, left.fwmark
-        self._begin(Succession(interface, left, self._reassure), now)
+        self._begin(Succession(interface, left, self._go_on), now)
 
     @property
     def building_up(self) -> bool:
@@ -274,7 +274,7 @@ class Device:
         if build_up is None or not build_up.step(now):
             return
         self._interface.build_up = None
-        self._greet([p for p in build_up.silent if p.current is None or not p.current.can_send(now)], now)
+        self._greet([peer for peer in build_up.silent if not peer.can_send(now)], now)
 
     def _begin(self, build_up: BuildUp, now: float) -> None:
         self._interface.build_up = build_up
@@ -292,8 +292,9 @@ class Device:
         elif self.is_up:
             self._startup.begin(peers, now, announce=self.settings.announce)
 
-    def _reassure(self, peer: Peer, now: float) -> None:
-        """The interruption swallowed our answer: a packet at once spares the peer a handshake."""
+    def _go_on(self, peer: Peer, now: float) -> None:
+        """Timers run on. If the interruption swallowed our answer, a packet at once spares a handshake."""
+        resume_timers(self._interface, peer, now)
         if self.is_up and not self._drain.frozen and unanswered(peer):
             self._transport.keepalive(peer, now)
 
@@ -314,8 +315,9 @@ class Device:
         self.is_up = True
         for peer in self.peers.values():
             peer.timers.set_persistent_interval(peer.persistent_keepalive, now)
-            self._reassure(peer, now)
-        self._greet([peer for peer in self.peers.values() if peer.current is None], now)
+            if peer.current is not None:
+                self._go_on(peer, now)
+        self._greet([peer for peer in self.peers.values() if not peer.can_send(now)], now)
 
     def down(self, now: float) -> None:
         """The link is down: keys are zeroed, endpoints stay."""

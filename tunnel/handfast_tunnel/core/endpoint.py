@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from hashlib import blake2s
 from ipaddress import IPv4Address, IPv6Address
 from typing import NamedTuple
 
@@ -29,6 +30,12 @@ class Endpoint(NamedTuple):
         """What names the peer: the endpoint without our side of the path."""
         return self[:3]
 
+    def same_path(self, other: Endpoint) -> bool:
+        """Whether it is the same address, reached from the same of ours as far as both tell."""
+        return self.address == other.address and (
+            self.local == other.local or b"" in (self.local, other.local)
+        )
+
     def without_local(self) -> Endpoint:
         return self._replace(local=b"", interface=0)
 
@@ -36,6 +43,11 @@ class Endpoint(NamedTuple):
         """Address and port as bytes: what a cookie binds to (paper, section 5.4.7)."""
         ip = IPv6Address(self.host) if self.is_ipv6 else IPv4Address(self.host)
         return ip.packed + self.port.to_bytes(2, "big")
+
+    def checksum(self) -> int:
+        """Of the endpoint without our side of the path, in 64 bits; never 0."""
+        digest = blake2s(self.packed() + self.scope.to_bytes(4, "big"), digest_size=8).digest()
+        return int.from_bytes(digest, "little") or 1
 
     def __str__(self) -> str:
         host = f"[{self.host}{f'%{self.scope}' if self.scope else ''}]" if self.is_ipv6 else self.host

@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
 from ..continuity.storage import KeypairFacts, Position
 from .constants import (
-    COOKIE_LIFETIME,
+    CLOCK_TOLERANCE,
     HANDSHAKE_BACKLOG_LIMIT,
     HANDSHAKE_DSCP,
     HANDSHAKE_QUEUE,
@@ -50,12 +50,10 @@ from .noise import (
     finish_initiation,
     open_initiation,
 )
-from .peer import HandshakeSlot, Peer
+from .peer import Cookie, HandshakeSlot, Peer
 from .session import Keypair
 from .tai64n import next_stamp, pack_stamp
 from .token_bucket import TokenBucket, TokenBuckets
-
-CLOCK_TOLERANCE_NS = 3600 * 10**9
 
 
 class Initiate(Enum):
@@ -69,6 +67,13 @@ class Initiate(Enum):
     """A step of the recovery cadence, a forced handshake, or a retry with a cookie."""
     STRAY = "stray"
     """The one answer to a stray packet from an address that is not known to be the peer's."""
+
+
+def _what_was_sent(sent: Keypair | HandshakeSlot | None) -> tuple[bytes | None, Endpoint | None]:
+    """mac1 of the message that a cookie reply answers, and where it went."""
+    if isinstance(sent, Keypair):
+        return sent.response_mac1, sent.response_path
+    return (sent.mac1, sent.path) if sent is not None else (None, None)
 
 
 class Handshakes:
@@ -87,7 +92,14 @@ class Handshakes:
 
     # --- what we send -----------------------------------------------------------------------------
 
-    def initiate(self, peer: Peer, now: float, reason: Initiate, endpoint: Endpoint | None = None) -> bool:
+    def initiate(
+        self,
+        peer: Peer,
+        now: float,
+        reason: Initiate,
+        path: Endpoint | None = None,
+        cookie: bytes | None = None,
+    ) -> bool:
         """Sends an initiation, to the peer's endpoint if no other is named; False if none was sent."""
         interface = self._interface
         if reason is Initiate.NEEDED:
@@ -96,31 +108,34 @@ class Handshakes:
                 return False
             if peer.in_cadence:
                 return False
-        if interface.key is None or (endpoint is None and peer.endpoint is None):
+        path = path or peer.endpoint
+        if interface.key is None or path is None:
             return False
         try:
-            datagram = self._open_slot(peer, now)
+            datagram = self._open_slot(peer, path, cookie or peer.cookie_for(path, now), now)
         except InvalidMessage:
             interface.drop("low_order_key")
             return False
         peer.last_initiation_sent = now
-        peer.unanswered_initiation = True
+        if peer.recovery is not None and peer.recovery.began is None:
+            peer.recovery.began = now
         interface.statistics.handshakes["initiator", "sent"] += 1
         peer.timers.any_authenticated_packet_sent(now)
         if not peer.in_cadence and reason is not Initiate.STRAY:
             peer.timers.handshake_initiated(now)
-        interface.transmit(peer, [datagram], HANDSHAKE_DSCP, endpoint)
+        interface.transmit(peer, [datagram], HANDSHAKE_DSCP, path)
         return True
 
-    def _open_slot(self, peer: Peer, now: float) -> bytes:
+    def _open_slot(self, peer: Peer, path: Endpoint, cookie: bytes | None, now: float) -> bytes:
         interface = self._interface
         assert interface.key is not None
         static_static = interface.static_static(peer)
         for stale in peer.stale_slots(now, room=1):
             interface.discard_slot(stale)
         stamp = next_stamp(now + interface.wall_offset, peer.marks.outbound_stamp)
-        if stamp - int((now + interface.wall_offset) * 1e9) > CLOCK_TOLERANCE_NS:
-            interface.log(peer, "the clock is more than 1 h behind the last stamp sent: was it set back?")
+        behind = stamp / 1e9 - (now + interface.wall_offset)
+        if behind > CLOCK_TOLERANCE:
+            interface.clock_is_behind(behind)
         peer.marks.outbound_stamp = stamp
         index = interface.new_index()
         message, state = create_initiation(
@@ -131,11 +146,17 @@ class Handshakes:
             pack_stamp(stamp),
             X25519PrivateKey.generate(),
         )
-        datagram = add_macs(pack_initiation(message), peer.mac1_key, self._cookie(peer, now))
-        slot = HandshakeSlot(peer, index, state, mac1_of(datagram), now)
+        datagram = add_macs(pack_initiation(message), peer.mac1_key, cookie)
+        slot = HandshakeSlot(peer, index, state, stamp, mac1_of(datagram), path, now)
         peer.slots[index] = interface.indices[index] = slot
         peer.timers.slot_opened(slot.expires_at)
         return datagram
+
+    def void_hoarded(self, peer: Peer, now: float) -> None:
+        """One more initiation, to where the peer is now, makes worthless what somebody may hoard (RECOVERY,
+        section 6)."""
+        if peer.unanswered_initiation and not peer.slots and not self._interface.strict:
+            self.initiate(peer, now, Initiate.RECOVERY)
 
     def forget_stale(self, peer: Peer, now: float) -> None:
         """Erases initiations that nobody has answered in time."""
@@ -143,11 +164,6 @@ class Handshakes:
             self._interface.discard_slot(stale)
         if peer.slots:
             peer.timers.slot_opened(next(iter(peer.slots.values())).expires_at)
-
-    def _cookie(self, peer: Peer, now: float) -> bytes | None:
-        if peer.cookie is not None and now - peer.cookie_born >= COOKIE_LIFETIME:
-            peer.cookie = None
-        return peer.cookie
 
     # --- what we receive --------------------------------------------------------------------------
 
@@ -204,21 +220,29 @@ class Handshakes:
         return True
 
     def _receive_cookie(self, datagram: bytes, now: float) -> None:
-        """A cookie for a message of ours. An initiation is followed by one retry, as a new one."""
+        """A cookie for a message of ours. An initiation is followed by one retry, as a new one, to where it
+        went: so 2 x 176 bytes at most are sent for a stray from elsewhere and a cookie, 60 + 92 bytes."""
         sent = self._interface.indices.get(receiver_index(datagram))
-        mac1 = sent.response_mac1 if isinstance(sent, Keypair) else sent.mac1 if sent else None
+        mac1, path = _what_was_sent(sent)
         reply = unpack_cookie_reply(datagram)
         cookie = open_cookie(reply, sent.peer.cookie_key, mac1) if sent and mac1 else None
-        if sent is None or cookie is None:
+        if sent is None or path is None or cookie is None:
             self._interface.drop("cookie_reply")
             return
         peer = sent.peer
-        peer.cookie, peer.cookie_born = cookie, now
+        peer.take_cookie(Cookie(cookie, now, path))
         if isinstance(sent, Keypair):
             return
         self._interface.statistics.handshakes["initiator", "cookie"] += 1
         if not self._interface.strict and not sent.cookie_used:
-            self.initiate(peer, now, Initiate.RECOVERY)
+            at_home = peer.is_at(path)
+            self.initiate(
+                peer,
+                now,
+                Initiate.RECOVERY if at_home else Initiate.STRAY,
+                None if at_home else path,
+                cookie,
+            )
             for each in peer.slots.values():
                 each.cookie_used = True
 
@@ -286,8 +310,8 @@ class Handshakes:
         peer.last_initiation_sent = now
         peer.timers.any_authenticated_packet_sent(now)
         interface.statistics.handshakes["responder", "sent"] += 1
-        datagram = add_macs(pack_response(response), peer.mac1_key, self._cookie(peer, now))
-        keypair.response_mac1 = mac1_of(datagram)
+        datagram = add_macs(pack_response(response), peer.mac1_key, peer.cookie_for(source, now))
+        keypair.response_mac1, keypair.response_path = mac1_of(datagram), source
         interface.transmit(peer, [datagram], HANDSHAKE_DSCP, source)
 
     # --- initiator --------------------------------------------------------------------------------
@@ -308,7 +332,7 @@ class Handshakes:
             interface.discard_slot(older)
             if older is slot:
                 break
-        peer.unanswered_initiation = bool(peer.slots)
+        peer.marks.answered_stamp = slot.stamp
         keypair = self._derive(peer, keys, slot.index, message.sender, initiator=True, now=now)
         self._adopt_as_initiator(peer, keypair)
         peer.move_to(source)
@@ -360,5 +384,6 @@ class Handshakes:
         peer.handshake_attempts = 0
         peer.stray_interval = 0.0
         peer.last_minute_handshake = False
-        peer.timers.handshake_complete()
+        if interface.strict or not peer.slots:
+            peer.timers.handshake_complete()
         interface.log(peer, f"handshake completed as {role}")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from ..continuity.storage import Memory
 from .configuration import Settings
-from .constants import REJECT_AFTER_TIME
+from .constants import CLOCK_GRANULARITY, CLOCK_TOLERANCE, REJECT_AFTER_TIME
 from .cookies import CookieChecker
 from .endpoint import Endpoint
 from .hashes import blake2s
@@ -37,8 +37,10 @@ class Transmission(NamedTuple):
 class Event(NamedTuple):
     """Something a person may want to read in a log. `what` is a short phrase, never a secret."""
 
-    public_key: bytes
+    public_key: bytes | None
+    """The peer's; None for what concerns all."""
     what: str
+    warning: bool = False
 
 
 class LostSession:
@@ -77,6 +79,7 @@ class Interface:
         self.statistics = Statistics()
         self.wall_offset = 0.0
         """Unix seconds minus `now`; the caller keeps it right."""
+        self._told_of_clock = False
 
     @property
     def strict(self) -> bool:
@@ -134,6 +137,33 @@ class Interface:
 
     def log(self, peer: Peer, what: str) -> None:
         self.events.append(Event(peer.public_key, what))
+
+    def set_clock(self, offset: float) -> None:
+        """Also tells if it was set meanwhile, by this process's knowledge or a former one's (RECOVERY, 3)."""
+        self.wall_offset = offset
+        known = self.memory.wall_offset
+        step = offset - known
+        if known and step > CLOCK_TOLERANCE:
+            self._warn(
+                f"the clock was set {step:.0f} s ahead: if that is wrong, put it right soon, or peers refuse "
+                "our handshakes for as long once the state memory is gone"
+            )
+        elif known and step < -CLOCK_TOLERANCE:
+            self.clock_is_behind(-step)
+        if abs(step) > CLOCK_GRANULARITY:
+            self.memory.wall_offset = offset
+
+    def clock_is_behind(self, seconds: float) -> None:
+        """What it was before, or the stamp last sent to a peer."""
+        if not self._told_of_clock:
+            self._warn(
+                f"the clock is {seconds:.0f} s behind what was sent to peers: stamps go on from there; "
+                "if it is wrong, put it right, or peers refuse our handshakes once the state memory is gone"
+            )
+        self._told_of_clock = True
+
+    def _warn(self, what: str) -> None:
+        self.events.append(Event(None, what, warning=True))
 
     def drop(self, reason: str, count: int = 1) -> None:
         self.statistics.dropped[reason] += count

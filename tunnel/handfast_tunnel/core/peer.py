@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections import deque
 from random import Random
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from ..continuity.storage import Memory, PeerMarks
 from .configuration import Prefix
-from .constants import HANDSHAKE_SLOT_TIME, HANDSHAKE_SLOTS
+from .constants import COOKIE_LIFETIME, HANDSHAKE_SLOT_TIME, HANDSHAKE_SLOTS
 from .endpoint import Endpoint
 from .noise import NO_PRESHARED_KEY, InitiatorState, cookie_key, mac1_key
 from .session import Keypair
@@ -18,16 +18,35 @@ Method = Literal["resumed", "received", "answered", "announced", "waited"]
 """The rung of the ladder on which a peer came back (RECOVERY, section 1)."""
 
 
+class Cookie(NamedTuple):
+    """What a loaded peer wants to see in whatever comes along this path (paper, section 5.4.7)."""
+
+    value: bytes
+    born: float
+    path: Endpoint
+
+
 class HandshakeSlot:
     """An initiation of ours that may still be answered (RECOVERY, section 4)."""
 
-    __slots__ = ("cookie_used", "expires_at", "index", "mac1", "peer", "state", "waiting")
+    __slots__ = ("cookie_used", "expires_at", "index", "mac1", "path", "peer", "stamp", "state", "waiting")
 
-    def __init__(self, peer: Peer, index: int, state: InitiatorState, mac1: bytes, now: float) -> None:
+    def __init__(
+        self,
+        peer: Peer,
+        index: int,
+        state: InitiatorState,
+        stamp: int,
+        mac1: bytes,
+        path: Endpoint,
+        now: float,
+    ) -> None:
         self.peer = peer
         self.index = index
         self.state = state
+        self.stamp = stamp
         self.mac1 = mac1
+        self.path = path
         self.expires_at = now + HANDSHAKE_SLOT_TIME
         self.cookie_used = False
         """Whether a cookie reply was answered with a retry, or it is that retry: there is only one."""
@@ -42,13 +61,15 @@ RecoveryState = Literal["pending", "waiting", "recovered"]
 class Recovery:
     """How far a peer is on its way back after a start."""
 
-    __slots__ = ("answered", "attempt", "due", "method", "started", "state")
+    __slots__ = ("answered", "attempt", "began", "due", "method", "started", "state")
 
     def __init__(self, method: Method, state: RecoveryState) -> None:
         self.method: Method = method
         self.state: RecoveryState = state
+        self.began: float | None = None
+        """When its first stray came or our first initiation left: the latency counts from there."""
         self.started: float | None = None
-        """When its first initiation left."""
+        """When the cadence sent its first initiation."""
         self.answered = False
         """Whether the peer was heard again, though perhaps not on its newest session."""
         self.attempt = 0
@@ -64,9 +85,9 @@ class Peer:
         "_marks",
         "_memory",
         "allowed_ips",
+        "configured_endpoint",
         "confirm_step",
         "cookie",
-        "cookie_born",
         "current",
         "endpoint",
         "handshake_attempts",
@@ -90,13 +111,14 @@ class Peer:
         "stray_answer_at",
         "stray_interval",
         "timers",
-        "unanswered_initiation",
     )
 
     def __init__(self, public_key: bytes, memory: Memory, schedule: Schedule, random: Random) -> None:
         self.public_key = public_key
         self.preshared_key = NO_PRESHARED_KEY
         self.endpoint: Endpoint | None = None
+        self.configured_endpoint: Endpoint | None = None
+        """Where the configuration last said it is."""
         self.persistent_keepalive = 0
         self.allowed_ips: list[Prefix] = []
         self._memory = memory
@@ -115,13 +137,10 @@ class Peer:
         self.staged: deque[bytes] | None = None
         """Packets that wait for a session."""
 
-        self.cookie: bytes | None = None
-        self.cookie_born = 0.0
+        self.cookie: Cookie | None = None
         self.handshake_attempts = 0
         self.last_initiation_sent = float("-inf")
         self.last_initiation_consumed = float("-inf")
-        self.unanswered_initiation = False
-        """Whether the newest initiation sent, to whatever address, was not answered: someone may hoard it."""
         self.stray_answer_at = 0.0
         """When strays from unknown addresses may be answered again, however many sessions they name."""
         self.stray_interval = 0.0
@@ -142,22 +161,50 @@ class Peer:
     def marks(self) -> PeerMarks:
         """What outlives the process of this peer; on first use, because most of many peers are idle."""
         if self._marks is None:
+            is_new = not self._memory.knows(self.public_key)
             self._marks = self._memory.peer_marks(self.public_key)
+            if is_new and self.configured_endpoint is not None:
+                self._marks.configured_endpoint = self.configured_endpoint.checksum()
         return self._marks
+
+    @property
+    def unanswered_initiation(self) -> bool:
+        """Whether the newest initiation sent, to whatever address and by whatever process, was not answered:
+        someone may hoard it (RECOVERY, section 6)."""
+        return self.marks.outbound_stamp > self.marks.answered_stamp
 
     @property
     def last_received(self) -> float:
         """When it was last heard; 0 for never."""
         return self._marks.last_received if self._marks is not None else 0.0
 
-    def note_endpoint(self, endpoint: Endpoint) -> None:
-        """A person said where it is: that outlives the process as what was heard does."""
-        if self._marks is not None or self._memory.knows(self.public_key):
-            self.marks.endpoint = endpoint
+    def configure_endpoint(self, endpoint: Endpoint) -> None:
+        """A person says where it is: that outlives the process as what was heard does."""
+        self.configured_endpoint = endpoint
+        if self.endpoint is None or endpoint.address != self.endpoint.address:
+            self.endpoint, self.cookie = endpoint, None
+            if self._is_known:
+                self.marks.endpoint = endpoint
+        if self._is_known:
+            self.marks.configured_endpoint = endpoint.checksum()
+
+    def recall_endpoint(self) -> None:
+        """Where it was last heard is better than what the configuration says, unless that says something else
+        than the last time: then a person knows better."""
+        marks, configured = self.marks, self.configured_endpoint
+        if configured is None or configured.checksum() == marks.configured_endpoint:
+            self.endpoint = marks.endpoint or self.endpoint
+        else:
+            marks.endpoint = configured
+            marks.configured_endpoint = configured.checksum()
+
+    @property
+    def _is_known(self) -> bool:
+        return self._marks is not None or self._memory.knows(self.public_key)
 
     def erase_marks(self) -> None:
         """The peer is gone."""
-        if self._marks is not None or self._memory.knows(self.public_key):
+        if self._is_known:
             self.marks.erase()
 
     @property
@@ -184,6 +231,13 @@ class Peer:
         recovery = self.recovery
         return self.interrupted_at is not None or (recovery is not None and recovery.state == "waiting")
 
+    def recover(self, method: Method, state: RecoveryState, now: float) -> Recovery:
+        """Its stray came: a recovery begins, or goes on in another way."""
+        former, self.recovery = self.recovery, Recovery(method, state)
+        began = former.began if former is not None and former.state != "recovered" else None
+        self.recovery.began = now if began is None else began
+        return self.recovery
+
     @property
     def recovering(self) -> bool:
         """Whether a recovery is under way; with many peers its first initiation can take a while."""
@@ -194,6 +248,10 @@ class Peer:
         """Whether the recovery decides when initiations leave: from its first on, its silence included."""
         recovery = self.recovery
         return recovery is not None and recovery.state == "pending" and recovery.started is not None
+
+    def can_send(self, now: float) -> bool:
+        """Whether it has a session that still serves."""
+        return self.current is not None and self.current.can_send(now)
 
     @property
     def keypairs(self) -> list[Keypair]:
@@ -215,10 +273,25 @@ class Peer:
         if former == endpoint:
             return
         self.endpoint = self.marks.endpoint = endpoint
-        if former is None or former.address != endpoint.address or b"" != former.local != endpoint.local:
+        if former is None or not former.same_path(endpoint):
             self.cookie = None
 
     def choose_path_anew(self) -> None:
-        """Nothing came back: perhaps the local address we answer from is gone."""
-        if self.endpoint is not None:
-            self.endpoint = self.endpoint.without_local()
+        """Nothing came back, or nothing leaves: perhaps the local address we answer from is gone."""
+        if self.endpoint is not None and self.endpoint.local:
+            self.endpoint, self.cookie = self.endpoint.without_local(), None
+
+    def is_at(self, endpoint: Endpoint) -> bool:
+        """Whether what goes there goes where the peer is known to be."""
+        return self.endpoint is not None and self.endpoint.same_path(endpoint)
+
+    def take_cookie(self, cookie: Cookie) -> None:
+        """Somebody at the other end of another path must not take away the one for the peer's own."""
+        if self.is_at(cookie.path) or self.cookie is None or not self.is_at(self.cookie.path):
+            self.cookie = cookie
+
+    def cookie_for(self, path: Endpoint, now: float) -> bytes | None:
+        cookie = self.cookie
+        if cookie is None or now - cookie.born >= COOKIE_LIFETIME or not cookie.path.same_path(path):
+            return None
+        return cookie.value

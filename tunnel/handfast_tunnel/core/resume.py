@@ -7,7 +7,7 @@ send counter starts where no packet was ever sealed.
 from __future__ import annotations
 
 from ..continuity.storage import Position, RecalledKeypair
-from .constants import REJECT_AFTER_TIME
+from .constants import CONFIRM_REPEATS, REJECT_AFTER_TIME
 from .drain import RECENTLY
 from .interface import Interface
 from .peer import Peer, Recovery
@@ -22,8 +22,7 @@ def resume(interface: Interface, peer: Peer, now: float) -> bool:
         take = _remember if recalled.position is Position.LOST else _adopt
         take(interface, peer, recalled, now)
     marks = peer.marks
-    if peer.current is not None or peer.endpoint is None:
-        peer.endpoint = marks.endpoint or peer.endpoint
+    peer.recall_endpoint()
     keypairs = peer.keypairs
     if not keypairs:
         return False
@@ -57,6 +56,19 @@ def _adopt(interface: Interface, peer: Peer, recalled: RecalledKeypair, now: flo
     interface.indices[keypair.local_index] = keypair
 
 
+def resume_timers(interface: Interface, peer: Peer, now: float) -> None:
+    """What the former process had still to do for the peer's session, this one does."""
+    marks, current = peer.marks, peer.current
+    assert current is not None
+    peer.timers.resume(
+        last_sent=marks.last_sent, last_received=marks.last_received, data_sent=marks.data_sent, now=now
+    )
+    confirming = marks.last_sent < current.born + CONFIRM_REPEATS[-1]
+    if confirming and current.initiator and not current.heard and not interface.strict:
+        peer.confirm_step = 0
+        peer.timers.confirm_at(now)
+
+
 def unanswered(peer: Peer) -> bool:
-    """Whether the last word was the peer's."""
-    return peer.current is not None and peer.marks.last_received > peer.marks.last_sent
+    """Whether the last word was the peer's, and no keepalive."""
+    return peer.marks.data_received > peer.marks.last_sent

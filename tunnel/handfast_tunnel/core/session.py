@@ -11,6 +11,7 @@ from .constants import REJECT_AFTER_MESSAGES, REJECT_AFTER_TIME
 from .replay import ReplayWindow
 
 if TYPE_CHECKING:
+    from .endpoint import Endpoint
     from .peer import Peer
 
 
@@ -32,6 +33,7 @@ class Keypair:
         "rekey_age",
         "remote_index",
         "response_mac1",
+        "response_path",
     )
 
     def __init__(self, peer: Peer, facts: KeypairFacts, numbers: KeypairNumbers) -> None:
@@ -48,6 +50,7 @@ class Keypair:
         self._heard = numbers.heard
         self.response_mac1: bytes | None = None
         """Of the response that offered these keys: a loaded initiator answers it with a cookie."""
+        self.response_path: Endpoint | None = None
         self._sealer: ChaCha20Poly1305 | None = None
         self._opener: ChaCha20Poly1305 | None = None
         self._window: ReplayWindow | None = None

@@ -29,6 +29,13 @@ _ANSWER_GRACE = 1.0
 """An older initiation was answered, so the path is good: the newest gets this long to be answered too."""
 
 
+def _method(keypair: Keypair, recovery: Recovery | None) -> Method:
+    """How a session came about."""
+    if not keypair.initiator:
+        return "waited"
+    return "answered" if recovery is not None and recovery.method == "answered" else "announced"
+
+
 class StartupHandshakes:
     """The recoveries of an interface's peers."""
 
@@ -37,33 +44,46 @@ class StartupHandshakes:
         self._handshakes = handshakes
         rate = interface.settings.burst_per_second
         self._bucket = TokenBucket(rate, burst=max(1.0, min(50.0, rate / 10)))
+        self._asked: deque[tuple[Peer, Recovery]] = deque()
+        """First initiations to those whose strays came: who waits for an answer goes before who may not."""
         self._first: deque[tuple[Peer, Recovery]] = deque()
         self._again: deque[tuple[Peer, Recovery]] = deque()
         self._later: list[tuple[float, int, Peer, Recovery]] = []
         self._sequence = 0
 
-    def begin(
-        self, peers: Iterable[Peer], now: float, *, announce: bool, method: Method = "announced"
-    ) -> int:
+    def begin(self, peers: Iterable[Peer], now: float, *, announce: bool) -> int:
         """Starts a recovery of each; those without an endpoint wait. Returns how many are greeted."""
         greeted = 0
         for peer in sorted(peers, key=lambda peer: -peer.last_received):
             if announce and peer.endpoint is not None:
-                peer.recovery = Recovery(method, "pending")
+                peer.recovery = Recovery("announced", "pending")
                 self._first.append((peer, peer.recovery))
                 greeted += 1
             else:
                 peer.recovery = Recovery("waited", "waiting")
         return greeted
 
+    def answer(self, peer: Peer, now: float) -> bool:
+        """A stray came from where the peer is: it is next to be greeted. False if that is already so."""
+        recovery = peer.recovery
+        if peer.in_cadence or (peer.recovering and recovery is not None and recovery.method == "answered"):
+            return False
+        self._asked.append((peer, peer.recover("answered", "pending", now)))
+        return True
+
+    def take_one(self, now: float) -> bool:
+        """Whether an initiation that is none of a recovery may leave at the pace of all."""
+        return self._bucket.take(now)
+
     def stop(self) -> None:
         """The device is down: nothing is on its way any more."""
+        self._asked.clear()
         self._first.clear()
         self._again.clear()
         self._later.clear()
 
     def next_deadline(self, now: float) -> float:
-        if self._first or self._again:
+        if self._asked or self._first or self._again:
             return self._bucket.next_token(now)
         return self._later[0][0] if self._later else inf
 
@@ -73,7 +93,7 @@ class StartupHandshakes:
             due, _, peer, recovery = heapq.heappop(self._later)
             if due == recovery.due:
                 self._again.append((peer, recovery))
-        while queue := self._first or self._again:
+        while queue := self._asked or self._first or self._again:
             peer, recovery = queue[0]
             pending = peer.recovery is recovery and recovery.state == "pending"
             if pending and not self._bucket.take(now):
@@ -118,7 +138,7 @@ class StartupHandshakes:
         """A session was born. The peer is back unless a newer initiation of ours is still unanswered:
         whoever holds that one could use it to move the peer elsewhere (RECOVERY, section 6)."""
         peer, recovery = keypair.peer, keypair.peer.recovery
-        method: Method = recovery.method if keypair.initiator and recovery is not None else "waited"
+        method = _method(keypair, recovery)
         self._end_outage(peer, method, now)
         if recovery is None or recovery.state == "recovered":
             return
@@ -131,8 +151,8 @@ class StartupHandshakes:
             recovery.state, recovery.method = "recovered", method
 
     def _observe(self, peer: Peer, recovery: Recovery, method: Method, now: float) -> None:
-        if recovery.started is not None:
-            latency = now - recovery.started
+        if recovery.began is not None:
+            latency = now - recovery.began
             self._interface.statistics.observe_reconnect(method, latency)
             self._interface.log(peer, f"back after {latency:.3f} s ({method})")
 
@@ -146,6 +166,7 @@ class StartupHandshakes:
         """The peer was heard on a session that lived through the interruption."""
         if peer.recovery is not None and peer.recovery.method == "resumed":
             peer.recovery.state = "recovered"
+            self._handshakes.void_hoarded(peer, now)
         self._end_outage(peer, "resumed", now)
 
     def _end_outage(self, peer: Peer, method: Method, now: float) -> None:

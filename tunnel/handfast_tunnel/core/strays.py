@@ -17,9 +17,10 @@ from .endpoint import Endpoint
 from .handshake import Handshakes, Initiate
 from .interface import Interface, LostSession
 from .messages import TRANSPORT_COUNTER
-from .peer import Peer, Recovery
+from .peer import Peer
 from .startup_handshake import StartupHandshakes
 from .token_bucket import TokenBucket, TokenBuckets
+from .transport import Transport
 
 ANSWER_INTERVAL: Final = 5.0
 """Least time between two answers for a peer to unknown addresses; doubles with each."""
@@ -39,10 +40,18 @@ def network_of(source: Endpoint) -> str:
 class Strays:
     """What is done with transport messages whose receiver index names no session."""
 
-    def __init__(self, interface: Interface, handshakes: Handshakes, startup: StartupHandshakes) -> None:
+    def __init__(
+        self,
+        interface: Interface,
+        handshakes: Handshakes,
+        startup: StartupHandshakes,
+        transport: Transport,
+    ) -> None:
         self._interface = interface
         self._handshakes = handshakes
         self._startup = startup
+        self._transport = transport
+        self._shared = [ipaddress.ip_network(prefix) for prefix in interface.settings.shared_networks]
         self._overall = TokenBucket(ANSWERS_PER_SECOND, burst=ANSWERS_PER_SECOND)
         self._networks: TokenBuckets[str] = TokenBuckets(ANSWERS_PER_NETWORK, ANSWERS_PER_NETWORK, limit=4096)
 
@@ -61,23 +70,27 @@ class Strays:
 
     def _answer(self, lost: LostSession, source: Endpoint, now: float) -> str:
         peer = lost.peer
+        at_home = peer.endpoint is not None and source.address == peer.endpoint.address
         if peer.current is not None and not peer.current.expired(now):
-            return "has_session"
-        if peer.endpoint is not None and source.address == peer.endpoint.address:
-            if not peer.recovering:
-                self._startup.begin([peer], now, announce=True, method="answered")
-            return "answered"
+            return "confirmed" if at_home and self._transport.reconfirm(peer, now) else "has_session"
+        if at_home:
+            return "answered" if self._startup.answer(peer, now) else "under_way"
         return self._answer_elsewhere(peer, source, now)
 
     def _answer_elsewhere(self, peer: Peer, source: Endpoint, now: float) -> str:
         if now < peer.stray_answer_at:
             return "too_often"
-        if not (self._networks.take(network_of(source), now) and self._overall.take(now)):
+        if not self._is_within_limits(source, now):
             return "too_many"
         peer.stray_interval = min(max(peer.stray_interval * 2, ANSWER_INTERVAL), ANSWER_INTERVAL_LIMIT)
         peer.stray_answer_at = now + peer.stray_interval
         if peer.recovery is None or peer.recovery.state != "pending":
-            peer.recovery = Recovery("answered", "waiting")
-            peer.recovery.started = now
+            peer.recover("answered", "waiting", now)
         self._handshakes.initiate(peer, now, Initiate.STRAY, source)
         return "answered"
+
+    def _is_within_limits(self, source: Endpoint, now: float) -> bool:
+        address = ipaddress.ip_address(source.host)
+        if any(address in network for network in self._shared):
+            return self._startup.take_one(now)
+        return self._networks.take(network_of(source), now) and self._overall.take(now)

@@ -84,15 +84,20 @@ class Timers:
     def _jitter(self) -> float:
         return self._random.random() * REKEY_TIMEOUT_JITTER
 
-    def data_sent(self, now: float) -> None:
+    def data_sent(self, now: float) -> bool:
+        """Whether it is the first since something was received."""
         if self.new_handshake == inf:
             self.new_handshake = self._arm(now + KEEPALIVE_TIMEOUT + REKEY_TIMEOUT + self._jitter())
+            return True
+        return False
 
-    def data_received(self, now: float) -> None:
+    def data_received(self, now: float) -> bool:
+        """Whether it is the first since something was sent."""
         if self.keepalive == inf:
             self.keepalive = self._arm(now + KEEPALIVE_TIMEOUT)
-        else:
-            self.keepalive_again = True
+            return True
+        self.keepalive_again = True
+        return False
 
     def any_authenticated_packet_sent(self, now: float) -> None:
         self.keepalive = inf
@@ -130,6 +135,16 @@ class Timers:
     def set_persistent_interval(self, seconds: int, now: float) -> None:
         self.persistent_interval = seconds
         self.persistent_keepalive = self._arm(now + seconds) if seconds else inf
+
+    def resume(self, *, last_sent: float, last_received: float, data_sent: float, now: float) -> None:
+        """Goes on where a former process stopped."""
+        silence = KEEPALIVE_TIMEOUT + REKEY_TIMEOUT + self._jitter()
+        # While nobody listened, silence meant nothing: it is the next packet's turn to find out.
+        if data_sent > last_received and now - data_sent < silence + REKEY_TIMEOUT:
+            self.new_handshake = self._arm(max(now, data_sent + silence))
+        if self.persistent_interval:
+            due = max(last_sent, last_received) + self.persistent_interval
+            self.persistent_keepalive = self._arm(max(now, due))
 
     def persistent_keepalive_now(self, now: float) -> None:
         """It was just switched on: the peer's NAT is to know at once."""

@@ -126,10 +126,12 @@ class Transaction:
         peer.preshared_key = draft.preshared_key
         peer.persistent_keepalive = draft.persistent_keepalive
         peer.allowed_ips = list(draft.allowed_ips)
-        if draft.endpoint is not None and draft.endpoint.address != (peer.endpoint and peer.endpoint.address):
-            peer.endpoint, peer.cookie = draft.endpoint, None
-            if not draft.is_new:
-                peer.note_endpoint(draft.endpoint)
+        if draft.endpoint is None:
+            return
+        if draft.is_new:
+            peer.endpoint = peer.configured_endpoint = draft.endpoint
+        else:
+            peer.configure_endpoint(draft.endpoint)
 
     def commit(self, now: float) -> list[Peer]:
         """Swaps the change in. Returns the peers to greet: new ones, and those that can be only now."""
@@ -186,4 +188,4 @@ class Transaction:
         if switched_on and peer.current is not None:
             peer.timers.persistent_keepalive_now(now)
         reachable = peer.endpoint is not None and not had_endpoint
-        return draft.is_new or ((reachable or switched_on) and peer.current is None)
+        return draft.is_new or ((reachable or switched_on) and not peer.can_send(now))

@@ -110,8 +110,8 @@ class Transport:
         sent = self._seal(keypair, packets, ecn, now)
         if sent < len(packets):
             self._stage(peer, packets[sent:])
-        if sent:
-            peer.timers.data_sent(now)
+        if sent and peer.timers.data_sent(now):
+            peer.marks.data_sent = now
         self._refresh_after_sending(peer, keypair, now)
 
     def _seal(self, keypair: Keypair, packets: list[bytes], ecn: int, now: float) -> int:
@@ -214,8 +214,8 @@ class Transport:
         peer.move_to(source)
         self._authenticated(keypair, now)
         packets = self._inner_packets(peer, plaintexts)
-        if any(plaintexts):
-            peer.timers.data_received(now)
+        if any(plaintexts) and peer.timers.data_received(now):
+            peer.marks.data_received = now
         if traffic_class & ECN_MASK == CE:
             packets = [mark_congestion(packet) for packet in packets]
         return packets
@@ -229,7 +229,7 @@ class Transport:
         if keypair is peer.next:
             self._promote(keypair, now)
         elif keypair is peer.previous:
-            self._reconfirm(peer, now)
+            self.reconfirm(peer, now)
         if peer.awaited:
             self._startup.heard(peer, now)
         current = peer.current
@@ -253,12 +253,10 @@ class Transport:
         self._handshakes.complete(keypair, now)
         self._startup.completed(keypair, now)
         self.flush(peer, now)
-        if peer.unanswered_initiation and not interface.strict:
-            # Sent to where the peer is now, it voids one that somebody may hoard (RECOVERY, section 6).
-            self._handshakes.initiate(peer, now, Initiate.RECOVERY)
+        self._handshakes.void_hoarded(peer, now)
 
-    def _reconfirm(self, peer: Peer, now: float) -> None:
-        """The peer still uses older keys: it may not know yet that we have the newer ones."""
+    def reconfirm(self, peer: Peer, now: float) -> bool:
+        """The peer still uses older keys: it may not know yet that we have newer ones. True if it is told."""
         current = peer.current
         if (
             current is None
@@ -267,9 +265,10 @@ class Transport:
             or self._interface.strict
             or now - peer.last_reconfirm < CONFIRM_INTERVAL
         ):
-            return
+            return False
         peer.last_reconfirm = now
         self.keepalive(peer, now)
+        return True
 
     def _inner_packets(self, peer: Peer, plaintexts: list[bytes]) -> list[bytes]:
         """IP packets whose source the peer may use; keepalives are gone after this."""
