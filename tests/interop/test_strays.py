@@ -31,12 +31,6 @@ def quiet(serving: Pair) -> Pair:
     return serving
 
 
-@pytest.fixture
-def mallory(network: Network) -> Host:
-    """Someone who sees what passes, and sends from an address of his own."""
-    return network.add("mallory")[0]
-
-
 def lose_keys(server: Peer) -> float:
     """Takes the link down and up: keys are zeroed, indices stay. Returns when it is up again."""
     take_down(server)

@@ -13,7 +13,7 @@ from tests.interop.conftest import Pair, make_pair
 from tests.lab.adversary import Injector
 from tests.lab.filters import Filters, Message
 from tests.lab.implementations import Implementation
-from tests.lab.network import Network
+from tests.lab.network import Host, Network
 from tests.lab.peer import PORT
 from tests.lab.wire import Datagram
 
@@ -83,11 +83,10 @@ def test_a_forgery_does_not_move_the_window(serving: Pair, injector: Injector, s
 
 
 def test_the_endpoint_is_that_of_the_last_valid_packet(
-    serving: Pair, network: Network, filters: Filters, injector: Injector, sink: socket.socket
+    serving: Pair, filters: Filters, injector: Injector, mallory: Host, sink: socket.socket
 ) -> None:
     """Of a batch: the valid one is held back, and then comes from elsewhere between two forged ones."""
     ours, theirs = serving.server, serving.client
-    (mallory,) = network.add("mallory")
     held = filters.drop(Message.TRANSPORT, source="client")
     began = time.monotonic()
     say(serving, b"roams")
