@@ -12,9 +12,9 @@ from tests.lab.adversary import Injector
 from tests.lab.filters import Filters, Message
 from tests.lab.namespaces import wait_until
 from tests.lab.network import Host, Network
-from tests.lab.peer import PORT, Peer
+from tests.lab.peer import PORT
 from tests.lab.probes import Probes
-from tests.lab.restarts import end_tree, status_of, take_down
+from tests.lab.restarts import end_tree, lose_keys, status_of, take_down
 from tests.lab.wire import Datagram, session_completed
 
 HEADERS = 20 + 8
@@ -29,13 +29,6 @@ def quiet(serving: Pair) -> Pair:
     serving.start()
     serving.client.reaches(serving.server)
     return serving
-
-
-def lose_keys(server: Peer) -> float:
-    """Takes the link down and up: keys are zeroed, indices stay. Returns when it is up again."""
-    take_down(server)
-    server.bring_up()
-    return time.monotonic()
 
 
 def stray(pair: Pair, ahead: int = 1000) -> bytes:
