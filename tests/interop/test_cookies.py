@@ -24,6 +24,19 @@ def carries_mac2(initiation: Datagram) -> bool:
     return any(initiation.payload[132:148])
 
 
+def cookie_reply(initiation: Datagram, responder: Peer, *, mac1: bytes = b"") -> bytes:
+    """What the responder would answer under load; anyone can make it who saw the initiation's mac1."""
+    key = blake2s(b"cookie--" + base64.b64decode(responder.keys.public)).digest()
+    nonce, mac1 = os.urandom(24), mac1 or initiation.payload[116:132]
+    cookie = crypto_aead_xchacha20poly1305_ietf_encrypt(os.urandom(16), mac1, nonce, key)
+    return b"\3\0\0\0" + initiation.payload[4:8] + nonce + cookie
+
+
+def back(datagram: Datagram) -> tuple[tuple[str, int], tuple[str, int]]:
+    """From where it went to where it came from."""
+    return (datagram.destination, datagram.destination_port), (datagram.source, datagram.source_port)
+
+
 OVERWHELMING = 30_000
 """Initiations a second that a fast machine cannot work off between two bursts either: no lull, no luck."""
 
@@ -96,11 +109,34 @@ def test_a_forged_cookie_reply_changes_nothing(serving: Pair, filters: Filters, 
     filters.drop(destination="client")
     ours.start()
     first = serving.on_server_cable.wait(Message.INITIATION)[0]
-    key = blake2s(b"cookie--" + base64.b64decode(theirs.keys.public)).digest()
-    nonce, mac1 = os.urandom(24), os.urandom(16)
-    cookie = crypto_aead_xchacha20poly1305_ietf_encrypt(os.urandom(16), mac1, nonce, key)
-    source, destination = (theirs.host.ipv4, theirs.port), (ours.host.ipv4, ours.port)
-    injector.send(b"\3\0\0\0" + first.payload[4:8] + nonce + cookie, source, destination)
+    injector.send(cookie_reply(first, theirs, mac1=os.urandom(16)), *back(first))
     sent = serving.on_server_cable.wait(Message.INITIATION, count=3)
     assert not any(carries_mac2(d) for d in sent)
     assert sent[1].time - first.time > 0.2, "no retry out of turn"
+
+
+def test_a_cookie_ends_with_its_path(usual: Pair, filters: Filters, injector: Injector) -> None:
+    """It says that an address was ours to be answered at; it means nothing on another path (RECOVERY, 4)."""
+    ours, theirs, capture = usual.server, usual.client, usual.on_server_cable
+    usual.start()
+    theirs.reaches(ours)
+    filters.drop(Message.INITIATION, source="server")
+
+    def initiated() -> Datagram:
+        asked = time.monotonic()
+        ours.command("handshake")
+        return capture.wait(Message.INITIATION, source=ours.host.ipv4, since=asked)[0]
+
+    first = initiated()
+    assert not carries_mac2(first)
+    injector.send(cookie_reply(first, theirs), *back(first))
+    capture.wait_for(
+        lambda: any(map(carries_mac2, capture.matching(Message.INITIATION))) or None, 5, "a retry with mac2"
+    )
+    assert carries_mac2(initiated()), "the cookie is kept"
+    theirs.set("listen-port", "51999")
+    theirs.reaches(ours)
+    assert ours.status(theirs).endpoint == f"{theirs.host.ipv4}:51999"
+    moved = initiated()
+    assert moved.destination_port == 51999
+    assert not carries_mac2(moved)
