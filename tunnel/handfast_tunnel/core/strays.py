@@ -64,6 +64,9 @@ class Strays:
         if peer.current is not None and not peer.current.expired(now):
             return "has_session"
         if peer.endpoint is not None and source.address == peer.endpoint.address:
+            if not peer.endpoint.local:
+                # Configured, not heard: only the packet tells which address of ours the peer knows.
+                peer.endpoint = source
             if not peer.recovering:
                 self._startup.begin([peer], now, announce=True, method="answered")
             return "answered"
