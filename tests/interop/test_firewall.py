@@ -44,7 +44,7 @@ def test_never_slower_than_stock(usual: Pair, filters: Filters, probes: Probes, 
 
 
 def test_answers_take_the_path_that_the_question_came(serving: Pair, filters: Filters) -> None:
-    """Whose keys are lost, and who must not announce, answers the client's next packet from where it went to."""
+    """With its keys lost, it answers the client's next packet from the address that this went to."""
     ours, theirs = serving.server, serving.client
     refused = behind_a_firewall(serving, filters, "never")
     serving.start()

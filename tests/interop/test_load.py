@@ -1,7 +1,7 @@
-"""A server that is always under load: who gets a cookie, how long it counts, what it buys (RECOVERY, 4 and 8).
+"""A server that is always under load: who gets a cookie, for how long, and for what (RECOVERY, 4 and 8).
 
-Under load from the first initiation on, so that no flood makes these tests depend on the machine. An initiator made
-by hand does at once what unmodified clients do 5 s later: it comes back with its cookie, or somebody else's.
+Under load from the first initiation on, so that no flood makes these tests depend on the machine. An
+initiator made by hand does at once what unmodified clients do 5 s later: it comes back with its cookie.
 """
 
 from __future__ import annotations

@@ -33,9 +33,7 @@ def test_counters_go_on(serving: Pair) -> None:
         assert len({datagram.receiver for datagram in sent}) == 1, "one session"
 
 
-def test_what_was_taken_before_is_not_taken_again(
-    usual: Pair, injector: Injector, mallory: Host
-) -> None:
+def test_what_was_taken_before_is_not_taken_again(usual: Pair, injector: Injector, mallory: Host) -> None:
     server, client = usual.server, usual.client
     usual.start()
     client.reaches(server)

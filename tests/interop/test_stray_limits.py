@@ -1,7 +1,7 @@
 """How rarely, how late and to how little strays are answered (RECOVERY, 6).
 
-One unmodified client gives no more than one stray's worth of trouble. So these come from a crowd of initiators made
-by hand, whose sessions are real, in the name of addresses far away.
+One unmodified client is one peer. So these strays are of a crowd of initiators made by hand, whose sessions
+are real, and come from addresses far away.
 """
 
 from __future__ import annotations

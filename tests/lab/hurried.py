@@ -2,7 +2,7 @@
 
     python hurried.py NAME=VALUE ... -- ARGUMENTS        as handfast-tunnel ARGUMENTS
 
-The names are those of `core.constants`. Only the numbers differ; what is done with them is the code under test.
+The names are those of `core.constants`. Only the numbers differ, not what is done with them.
 """
 
 from __future__ import annotations

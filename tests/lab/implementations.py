@@ -61,7 +61,7 @@ class Implementation:
         _, *options = self.command
         assignments = [f"{name}={value!r}" for name, value in constants.items()]
         command = (sys.executable, "-P", str(_HURRIED), *assignments, "--", *options)
-        return Implementation(self.name, command, self.environment)
+        return replace(self, command=command)
 
 
 def _listens(node: Node, interface: str, process: Process) -> bool:

@@ -98,7 +98,7 @@ def test_cadence_leaves_from_the_address_that_the_stray_came_to(
     strays = [stray(client, server), stray(client, server)]
     silence(server)
     for packet, path in zip(strays, (reached, other), strict=True):
-        server.deliver([packet], path)
+        server.device.receive([packet], path, network.now)
         network.run(0.1)
         assert server.peer(client).endpoint == reached, "it is no way to choose another one"
 

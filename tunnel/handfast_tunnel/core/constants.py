@@ -56,7 +56,7 @@ HANDSHAKE_QUEUE: Final = 4096
 RESPONSES_PER_SLOT: Final = 16
 """Answers to one initiation that wait at a time: whoever saw it can make up any number of them."""
 LOADED_HANDSHAKES_PER_SECOND: Final = 2000.0
-"""Under load so many initiations with a valid mac2 are worked off, from all sources: about what a core can do."""
+"""Under load so many initiations with a valid mac2 are let in, of all sources: about what a core can do."""
 LOADED_HANDSHAKES_AT_ONCE: Final = 200.0
 LOADED_HANDSHAKES_PER_SOURCE: Final = (20.0, 5.0)
 """A second and at once, from one address and port: behind a Service all clients share the address."""
