@@ -34,7 +34,7 @@ def line(usual: Pair) -> Iterator[socket.socket]:
 
 
 @pytest.fixture
-def sink(usual: Pair, session: Session) -> Iterator[socket.socket]:
+def sink(usual: Pair) -> Iterator[socket.socket]:
     """Where inner packets arrive."""
     with usual.server.node.socket(socket.AF_INET, socket.SOCK_DGRAM) as sink:
         sink.bind((usual.server.ipv4, SINK))

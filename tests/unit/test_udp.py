@@ -550,6 +550,24 @@ def test_the_firewall_mark_is_set_at_run_time() -> None:
 def test_features_are_said(disabled: str, expected: str) -> None:
     with pair(disabled) as (left, _):
         assert left.features == f"UDP: IPv4 {expected}; IPv6 {expected}"
+        assert not left.lacks, "what a person disabled is not missing"
+
+
+@pytest.mark.parametrize(("option", "name"), [(UDP_SEGMENT, "udp_gso"), (udp.UDP_GRO, "udp_gro")])
+@isolated
+def test_what_the_kernel_lacks_is_known(option: int, name: str) -> None:
+    """UDP_SEGMENT came with Linux 4.18, UDP_GRO with 5.0."""
+    real = udp._Socket._try_option
+
+    def old(self: Any, level: int, number: int, value: int) -> bool:
+        return number != option and real(self, level, number, value)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(udp._Socket, "_try_option", old)
+        with pair() as (left, right):
+            assert left.lacks == [name]
+            left.send([Transmission(Endpoint("127.0.0.1", right.port), [b"1", b"2"], 0)])
+            assert all_datagrams(received(right, 2)) == [b"1", b"2"]
 
 
 @isolated

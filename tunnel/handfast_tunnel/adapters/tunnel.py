@@ -18,6 +18,7 @@ from ..core.device import Device
 from ..errors import ConfigurationError
 from .drops import Drops
 from .event_loop import EventLoop
+from .features import tell
 from .link import LinkState, LinkWatcher
 from .outliving import Outliving
 from .tun import LinkDeletedError, Tun
@@ -92,7 +93,7 @@ class Tunnel:
 
         What it raises leaves all as it is, for the next worker, as a kill would.
         """
-        logger.debug("%s", self._tun.features)
+        tell(self.name, self._tun)
         self._take_over()
         self._link_changed(self._link.current())
         if self._outliving is not None and self._outliving.is_successor:
@@ -290,6 +291,7 @@ class Tunnel:
     # --- sockets ----------------------------------------------------------------------------------
 
     def _open_sockets(self, udp: UdpSockets) -> None:
+        tell(self.name, udp)
         self._udp = udp
         self.device.listen_port = udp.port
         if self._outliving is not None:

@@ -106,6 +106,11 @@ class UdpSockets:
         """What makes batches possible here, as a sentence for the log."""
         return "UDP: " + "; ".join(each.features for each in self._sockets.values())
 
+    @property
+    def lacks(self) -> list[str]:
+        """The features that nobody disabled and the kernel does not have."""
+        return sorted({name for each in self._sockets.values() for name in each.lacks})
+
     def set_mark(self, fwmark: int) -> None:
         for each in self._sockets.values():
             each.set_mark(fwmark)
@@ -193,6 +198,8 @@ class _Socket:
                 option(socket.IPPROTO_IP, IP_PKTINFO, 1)
         self._segments = "udp_gso" not in disabled and self._try_option(socket.IPPROTO_UDP, UDP_SEGMENT, 0)
         self._gathers = "udp_gro" not in disabled and self._try_option(socket.IPPROTO_UDP, UDP_GRO, 1)
+        found = {"udp_gso": self._segments, "udp_gro": self._gathers}
+        self.lacks = [name for name, is_there in found.items() if not is_there and name not in disabled]
         for force, ordinary in ((SO_RCVBUFFORCE, socket.SO_RCVBUF), (SO_SNDBUFFORCE, socket.SO_SNDBUF)):
             if not self._try_option(socket.SOL_SOCKET, force, BUFFER_BYTES):
                 option(socket.SOL_SOCKET, ordinary, BUFFER_BYTES)
