@@ -1,4 +1,4 @@
-"""A server that is always under load: who gets a cookie, for how long, and for what (RECOVERY, 4 and 8).
+"""A server that is always under load, or never: who gets a cookie, and for what (RECOVERY, 4 and 8).
 
 Under load from the first initiation on, so that no flood makes these tests depend on the machine. An
 initiator made by hand does at once what unmodified clients do 5 s later: it comes back with its cookie.
@@ -10,14 +10,20 @@ import socket
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from statistics import median
 
 from tests.interop.conftest import Pair, make_pair
+from tests.lab.adversary import Flood
 from tests.lab.handmade import Initiator, cookie_of
 from tests.lab.implementations import Implementation
+from tests.lab.namespaces import wait_until
 from tests.lab.network import Host, Network
-from tests.lab.peer import Peer
+from tests.lab.peer import PORT, Peer
+from tests.lab.probes import Probes
 
 RESPONSE, COOKIE_REPLY = 2, 3
+MORE_THAN_A_CORE = 9_000
+"""Initiations a second."""
 ALWAYS = {"HANDSHAKE_BACKLOG_LIMIT": -1.0}
 SECRET_TIME = 1.5
 """Instead of 120 s."""
@@ -136,3 +142,21 @@ def arrived(opened: socket.socket) -> bool:
         return opened.recv(2048)[0] == RESPONSE
     except BlockingIOError:
         return False
+
+
+def test_a_queue_of_handshakes_holds_no_packets_up(
+    network: Network, handfast: Implementation, wireguard_go: Implementation, mallory: Host, probes: Probes
+) -> None:
+    """Never under load, so that no cookie keeps the queue short: only their share of each turn is left."""
+    never = {"HANDSHAKE_BACKLOG_LIMIT": 1e9}
+    pair = make_pair(network, handfast.hurried(**never), wireguard_go, handfast_serves=True)
+    pair.start()
+    probes.answer(pair.server.node)
+    log = probes.ask(pair.client.node, pair.server.ipv4, rate=100)
+    wait_until(lambda: log.settled(0), 10, "the first answers")
+    with Flood(mallory.node, pair.server.host.ipv4, PORT, pair.server.keys.public, MORE_THAN_A_CORE):
+        time.sleep(0.5)
+        before = len(log.latency)
+        time.sleep(1.5)
+        during = log.latency[before:]
+    assert median(during) < 0.1, "0.6 s and more if the queue is worked off first"

@@ -1,4 +1,4 @@
-"""While data waits, handshakes get <= 0.5 ms and <= 25 % of a turn, but at least one (RECOVERY, section 4)."""
+"""While data waits, handshakes get <= 0.5 ms and <= 25 % of a turn, but at least one (RECOVERY, 4)."""
 
 from __future__ import annotations
 

@@ -38,8 +38,7 @@ class HandshakeShare:
 
     def data_came(self, began: float) -> None:
         """This turn moved data, from `began` on; the wait before it is nobody's share."""
-        if began < self._busy_since:
-            self._busy_since = began
+        self._busy_since = min(self._busy_since, began)
 
     def end_turn(self) -> None:
         self._busy_since = inf
