@@ -6,10 +6,11 @@ import time
 
 import pytest
 
-from tests.interop.conftest import Pair
+from tests.interop.conftest import Pair, make_pair
 from tests.interop.outliving import Conversation, wait_for_method
 from tests.lab.adversary import Injector
 from tests.lab.filters import Filters, Message
+from tests.lab.implementations import Implementation
 from tests.lab.namespaces import wait_until
 from tests.lab.network import Host, Network
 from tests.lab.peer import PORT
@@ -58,6 +59,21 @@ def test_the_next_packet_brings_the_client_back(quiet: Pair) -> None:
         conversation.goes_on()
     began = capture.matching(Message.INITIATION, since=asked)
     assert {datagram.source for datagram in began} == {server.host.ipv4}
+
+
+def test_a_caller_answers_strays_too(
+    network: Network, handfast: Implementation, other: Implementation
+) -> None:
+    pair = make_pair(network, handfast, other, handfast_serves=False)
+    ours, theirs = pair.client, pair.server
+    ours.environment["HANDFAST_ANNOUNCE"] = "never"
+    pair.start()
+    ours.reaches(theirs)
+    lost = lose_keys(ours)
+    theirs.reaches(ours, timeout=3)
+    wait_for_method(ours, theirs, "answered")
+    began = pair.on_client_cable.matching(Message.INITIATION, since=lost)
+    assert {datagram.source for datagram in began} == {ours.host.ipv4}
 
 
 def test_after_a_restart_too(quiet: Pair) -> None:
