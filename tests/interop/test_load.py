@@ -32,6 +32,7 @@ SECRET_TIME = 1.5
 def loaded(network: Network, handfast: Implementation, other: Implementation, **constants: object) -> Pair:
     pair = make_pair(network, handfast.hurried(**ALWAYS, **constants), other, handfast_serves=True)
     pair.server.start()
+    wait_until(lambda: ": up on port" in pair.server.running.output(), 10, "the server to listen")
     return pair
 
 

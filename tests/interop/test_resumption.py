@@ -26,6 +26,7 @@ def test_counters_go_on(serving: Pair) -> None:
     for event in EVENTS.values():
         restarted = event(server)
         client.reaches(server)
+        capture.wait(Message.TRANSPORT, source=server.host.ipv4, since=restarted)
         sent = capture.matching(Message.TRANSPORT, source=server.host.ipv4)
         before = [datagram.counter for datagram in sent if datagram.time < restarted]
         after = [datagram.counter for datagram in sent if datagram.time > restarted]
@@ -69,11 +70,11 @@ def test_a_session_ages_while_nobody_serves_it(
     client.reaches(server)
     began = time.monotonic()
     end_tree(server)
-    session = capture.matching(Message.TRANSPORT, source=server.host.ipv4)[-1].receiver
+    session = capture.wait(Message.TRANSPORT, source=server.host.ipv4)[-1].receiver
     time.sleep(max(began + LIFE - time.monotonic(), 0))
     server.start()
     server.reaches(client)
-    sent = capture.matching(source=server.host.ipv4, since=began + LIFE)
+    sent = capture.wait(source=server.host.ipv4, since=began + LIFE)
     assert sent[0].type is Message.INITIATION
     assert session not in {d.receiver for d in sent if d.type is Message.TRANSPORT}
 
@@ -101,5 +102,5 @@ def test_who_was_told_to_never_comes_back(usual: Pair) -> None:
     client.set("peer", server.keys.public, "remove")
     client.configure()
     assert not client.ping(server, timeout=1), "an initiation is not answered"
-    assert capture.matching(Message.INITIATION, source=client.host.ipv4, since=committed)
+    capture.wait(Message.INITIATION, source=client.host.ipv4, since=committed)
     assert not capture.matching(source=server.host.ipv4, since=committed)
