@@ -10,7 +10,7 @@ import pytest
 from tests.lab.adversary import Injector
 from tests.lab.filters import Filters
 from tests.lab.implementations import OTHERS, Implementation, implementation
-from tests.lab.network import Network
+from tests.lab.network import Host, Network
 from tests.lab.peer import Peer, introduce
 from tests.lab.probes import Probes
 from tests.lab.wire import Capture
@@ -49,6 +49,12 @@ def filters(network: Network) -> Filters:
 @pytest.fixture
 def injector(network: Network) -> Injector:
     return network.injector()
+
+
+@pytest.fixture
+def mallory(network: Network) -> Host:
+    """Someone who sees what passes, and sends from an address of his own."""
+    return network.add("mallory")[0]
 
 
 @pytest.fixture

@@ -10,10 +10,10 @@ from tests.lab.network import Network
 from tests.lab.peer import Peer
 
 
-def test_a_source_that_is_not_allowed_is_dropped(serving: Pair) -> None:
-    ours, theirs = serving.server, serving.client
-    serving.start()
-    theirs.reaches(ours)
+def test_a_source_that_is_not_allowed_is_dropped(pair: Pair) -> None:
+    ours, theirs = pair.ours, pair.theirs
+    pair.start()
+    pair.client.reaches(pair.server)
     theirs.node.run("ip", "address", "add", "10.88.0.77/32", "dev", "wg0")
     with (
         ours.node.socket(socket.AF_INET, socket.SOCK_DGRAM) as sink,
@@ -31,12 +31,10 @@ def test_a_source_that_is_not_allowed_is_dropped(serving: Pair) -> None:
         assert sink.recv(100) == b"stranger"
 
 
-def test_the_longest_prefix_wins(
-    network: Network, handfast: Implementation, wireguard_go: Implementation
-) -> None:
+def test_the_longest_prefix_wins(network: Network, handfast: Implementation, other: Implementation) -> None:
     server_host, *client_hosts = network.add("server", "wide", "narrow")
     server = Peer(server_host, handfast)
-    wide, narrow = (Peer(host, wireguard_go) for host in client_hosts)
+    wide, narrow = (Peer(host, other) for host in client_hosts)
     # Both answer to the same addresses; only one of them is asked.
     server.knows(wide, allowed_ips=("10.99.0.0/16", "fd99::/16", f"{wide.ipv4}/32"))
     server.knows(narrow, allowed_ips=("10.99.7.0/24", "fd99:7::/32", f"{narrow.ipv4}/32"))

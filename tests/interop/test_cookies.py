@@ -20,6 +20,11 @@ def carries_mac2(initiation: Datagram) -> bool:
     return any(initiation.payload[132:148])
 
 
+def back(datagram: Datagram) -> tuple[tuple[str, int], tuple[str, int]]:
+    """From where it went to where it came from."""
+    return (datagram.destination, datagram.destination_port), (datagram.source, datagram.source_port)
+
+
 OVERWHELMING = 30_000
 """Initiations a second that a fast machine cannot work off between two bursts either: no lull, no luck."""
 
@@ -93,7 +98,34 @@ def test_a_forged_cookie_reply_changes_nothing(serving: Pair, filters: Filters, 
     ours.start()
     first = serving.on_server_cable.wait(Message.INITIATION)[0]
     forged = cookie_reply(first.payload, theirs.keys.public, mac1=os.urandom(16))
-    injector.send(forged, (theirs.host.ipv4, theirs.port), (ours.host.ipv4, ours.port))
+    injector.send(forged, *back(first))
     sent = serving.on_server_cable.wait(Message.INITIATION, count=3)
     assert not any(carries_mac2(d) for d in sent)
     assert sent[1].time - first.time > 0.2, "no retry out of turn"
+
+
+def test_a_cookie_ends_with_its_path(usual: Pair, filters: Filters, injector: Injector) -> None:
+    """It says that an address was ours to be answered at; it means nothing on another path (RECOVERY, 4)."""
+    ours, theirs, capture = usual.server, usual.client, usual.on_server_cable
+    usual.start()
+    theirs.reaches(ours)
+    filters.drop(Message.INITIATION, source="server")
+
+    def initiated() -> Datagram:
+        asked = time.monotonic()
+        ours.command("handshake")
+        return capture.wait(Message.INITIATION, source=ours.host.ipv4, since=asked)[0]
+
+    first = initiated()
+    assert not carries_mac2(first)
+    injector.send(cookie_reply(first.payload, theirs.keys.public), *back(first))
+    capture.wait_for(
+        lambda: any(map(carries_mac2, capture.matching(Message.INITIATION))) or None, 5, "a retry with mac2"
+    )
+    assert carries_mac2(initiated()), "the cookie is kept"
+    theirs.set("listen-port", "51999")
+    theirs.reaches(ours)
+    assert ours.status(theirs).endpoint == f"{theirs.host.ipv4}:51999"
+    moved = initiated()
+    assert moved.destination_port == 51999
+    assert not carries_mac2(moved)

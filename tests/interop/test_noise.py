@@ -15,16 +15,16 @@ from tests.lab.peer import PORT
 LARGEST_DATAGRAM = 65_507
 
 
-@pytest.mark.parametrize("spoofed", [False, True], ids=["own-address", "address-of-the-client"])
+@pytest.mark.parametrize("spoofed", [False, True], ids=["own-address", "address-of-the-peer"])
 def test_noise_of_every_type_and_size(
-    serving: Pair, network: Network, injector: Injector, spoofed: bool
+    pair: Pair, network: Network, injector: Injector, spoofed: bool
 ) -> None:
-    ours, theirs = serving.server, serving.client
-    serving.start()
-    theirs.reaches(ours)
+    ours, theirs = pair.ours, pair.theirs
+    pair.start()
+    pair.client.reaches(pair.server)
     before = ours.status(theirs)
     (mallory,) = network.add("mallory")
-    answers = network.filters.count(source="server", destination="mallory")
+    answers = network.filters.count(source=ours.host.name, destination="mallory")
     datagrams = noise(size=1400, count=500, seed=1)
     assert sum(map(len, datagrams)) > 64 * 1024
     target = ours.host.ipv4, PORT
@@ -42,5 +42,6 @@ def test_noise_of_every_type_and_size(
     after = ours.status(theirs)
     assert after.endpoint == before.endpoint
     assert after.latest_handshake == before.latest_handshake
-    assert len(serving.on_client_cable.matching(Message.INITIATION)) == 1, "the same session all along"
+    their_cable = pair.on_client_cable if theirs is pair.client else pair.on_server_cable
+    assert len(their_cable.matching(Message.INITIATION)) == 1, "the same session all along"
     assert answers.packets == 0

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from tests.interop.conftest import Pair
+from tests.interop.conftest import Pair, make_pair
 from tests.interop.outliving import Conversation, wait_for_method
 from tests.lab.adversary import Injector, cookie_reply
 from tests.lab.filters import Filters, Message
@@ -15,7 +15,7 @@ from tests.lab.namespaces import wait_until
 from tests.lab.network import Host, Network
 from tests.lab.peer import PORT, KeyPair, Peer, introduce
 from tests.lab.probes import Probes
-from tests.lab.restarts import end_tree, kill_worker, status_of, take_down
+from tests.lab.restarts import end_tree, kill_worker, lose_keys, status_of, take_down
 from tests.lab.wire import Datagram, session_completed
 
 HEADERS = 20 + 8
@@ -30,19 +30,6 @@ def quiet(serving: Pair) -> Pair:
     serving.start()
     serving.client.reaches(serving.server)
     return serving
-
-
-@pytest.fixture
-def mallory(network: Network) -> Host:
-    """Someone who sees what passes, and sends from an address of his own."""
-    return network.add("mallory")[0]
-
-
-def lose_keys(server: Peer) -> float:
-    """Takes the link down and up: keys are zeroed, indices stay. Returns when it is up again."""
-    take_down(server)
-    server.bring_up()
-    return time.monotonic()
 
 
 def stray(pair: Pair, ahead: int = 1000) -> bytes:
@@ -72,6 +59,21 @@ def test_the_next_packet_brings_the_client_back(quiet: Pair) -> None:
         conversation.goes_on()
     began = capture.matching(Message.INITIATION, since=asked)
     assert {datagram.source for datagram in began} == {server.host.ipv4}
+
+
+def test_a_caller_answers_strays_too(
+    network: Network, handfast: Implementation, other: Implementation
+) -> None:
+    pair = make_pair(network, handfast, other, handfast_serves=False)
+    ours, theirs = pair.client, pair.server
+    ours.environment["HANDFAST_ANNOUNCE"] = "never"
+    pair.start()
+    ours.reaches(theirs)
+    lost = lose_keys(ours)
+    theirs.reaches(ours, timeout=3)
+    wait_for_method(ours, theirs, "answered")
+    began = pair.on_client_cable.matching(Message.INITIATION, since=lost)
+    assert {datagram.source for datagram in began} == {ours.host.ipv4}
 
 
 def test_after_a_restart_too(quiet: Pair) -> None:

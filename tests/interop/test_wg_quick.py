@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.interop.conftest import Pair
+from tests.lab.implementations import HANDFAST
 from tests.lab.namespaces import Node, wait_until
 from tests.lab.peer import Peer
 from tests.lab.wg_quick import WgQuick
@@ -14,7 +15,7 @@ from tests.lab.wg_quick import WgQuick
 
 @pytest.fixture
 def wg_quick(usual: Pair, tmp_path: Path) -> WgQuick:
-    return WgQuick(usual.server.node, usual.server.implementation.command[0], tmp_path)
+    return WgQuick(usual.server.node, str(HANDFAST), tmp_path)
 
 
 def with_address(peer: Peer) -> str:

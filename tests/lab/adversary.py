@@ -76,7 +76,7 @@ class Injector:
         source = datagram.source, datagram.source_port
         quoted = _udp(datagram.payload, source, (datagram.destination, datagram.destination_port))[:28]
         message = struct.pack("!BBHHH", 3, 4, 0, 0, mtu) + quoted
-        message = message[:2] + _checksum(message) + message[4:]
+        message = message[:2] + checksum(message) + message[4:]
         packet = _ipv4(socket.IPPROTO_ICMP, datagram.destination, datagram.source) + message
         self._socket.sendto(packet, (datagram.source, 0))
 
@@ -92,7 +92,8 @@ def _udp(payload: bytes, source: tuple[str, int], destination: tuple[str, int]) 
     return _ipv4(socket.IPPROTO_UDP, source[0], destination[0]) + header + payload
 
 
-def _checksum(message: bytes) -> bytes:
+def checksum(message: bytes) -> bytes:
+    """Of the Internet (RFC 1071)."""
     total = sum(int.from_bytes(message[at : at + 2], "big") for at in range(0, len(message), 2))
     while total >> 16:
         total = (total & 0xFFFF) + (total >> 16)

@@ -11,6 +11,9 @@ from pathlib import Path
 from .namespaces import LabError, Node, Process, wait_until
 from .tools import tool
 
+HANDFAST = Path(sys.executable).with_name("handfast-tunnel")
+"""As installed beside the running interpreter."""
+_HURRIED = Path(__file__).with_name("hurried.py")
 _ACCEPTS = " 00010000 "
 """The flag of a listening socket in /proc/net/unix."""
 
@@ -53,6 +56,13 @@ class Implementation:
         """As process 1 of a PID namespace: what ends with it is all that a container runs."""
         return replace(self, container=("unshare", "--pid", "--fork", "--mount-proc", "--kill-child"))
 
+    def hurried(self, **constants: object) -> Implementation:
+        """Handfast with other values for constants of its core: what takes minutes takes seconds."""
+        _, *options = self.command
+        assignments = [f"{name}={value!r}" for name, value in constants.items()]
+        command = (sys.executable, "-P", str(_HURRIED), *assignments, "--", *options)
+        return replace(self, command=command)
+
 
 def _listens(node: Node, interface: str, process: Process) -> bool:
     # Not by asking: `wg` removes a socket on which nobody listens yet.
@@ -63,9 +73,7 @@ def _listens(node: Node, interface: str, process: Process) -> bool:
 
 
 def handfast() -> Implementation:
-    """Handfast, as installed beside the running interpreter."""
-    program = Path(sys.executable).with_name("handfast-tunnel")
-    return Implementation("handfast", (str(program), "-f"), {"LOG_LEVEL": "debug"})
+    return Implementation("handfast", (str(HANDFAST), "-f"), {"LOG_LEVEL": "debug"})
 
 
 def wireguard_go() -> Implementation:

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
-from .implementations import Implementation
+from .implementations import HANDFAST, Implementation
 from .namespaces import LabError, Process, wait_until
 from .network import Host
 
@@ -172,8 +172,8 @@ class Peer:
         return answer.decode()
 
     def command(self, *arguments: str) -> str:
-        """Run a subcommand of the program itself: Handfast's `drain`, `handshake` and `status`."""
-        return self.node.run(self.implementation.command[0], *arguments)
+        """Run one of Handfast's commands, such as `drain`, `handshake` and `status`."""
+        return self.node.run(str(HANDFAST), *arguments)
 
     def set(self, *arguments: str, input: str | None = None) -> None:
         self.wg("set", self.interface, *arguments, input=input)

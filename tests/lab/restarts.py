@@ -90,6 +90,13 @@ def take_down(server: Peer) -> None:
     wait_until(lambda: server.running.output().count(": down\n") > downs, 5, "the tunnel to be down", 0.002)
 
 
+def lose_keys(server: Peer) -> float:
+    """Takes the link down and up: keys are zeroed, indices stay. Returns when it is up again."""
+    take_down(server)
+    server.bring_up()
+    return time.monotonic()
+
+
 EVENTS: Final[dict[str, Callable[[Peer], float]]] = {
     "worker": kill_worker,
     "tree": kill_tree,

@@ -85,6 +85,18 @@ def test_in_the_background_it_keeps_its_output_where_a_log_is_asked_for(node: No
     wait_until(lambda: not processes(node), 5, "its end")
 
 
+def test_how_packets_move_is_said_to_who_looks_for_it(node: Node) -> None:
+    """Nothing is lacking here: by default it says nothing."""
+    for level, expected in (("debug", ["TUN: reads", "UDP: IPv4 sends"]), ("", [])):
+        process = start(node, LOG_LEVEL=level)
+        node.run("ip", "link", "set", "wg0", "up")
+        wait_until(lambda: node.run("ss", "-ulnH"), 5, "its sockets")
+        process.terminate()
+        said = process.output()
+        assert [text for text in ("TUN: reads", "UDP: IPv4 sends") if text in said] == expected
+        process.log.write_text("")
+
+
 def test_configuration_comes_back_as_it_was_given(node: Node) -> None:
     start(node)
     node.run(WG, "setconf", "wg0", "/dev/stdin", input=CONFIGURATION)

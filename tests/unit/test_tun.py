@@ -286,6 +286,7 @@ def test_a_descriptor_without_virtio_headers_works_too() -> None:
 def test_features_are_said(disabled: str, expected: str) -> None:
     with device(disabled) as tun:
         assert tun.features == f"TUN: {expected}"
+        assert not tun.lacks, "what a person disabled is not missing"
 
 
 @isolated
@@ -303,6 +304,23 @@ def test_kernels_without_udp_segmentation_still_have_that_of_tcp() -> None:
         )
         with device(large_reads=True) as tun:
             assert tun.features == "TUN: reads unsegmented packets, writes joined TCP segments"
+            assert tun.lacks == ["uso"]
+
+
+@isolated
+def test_kernels_without_headers_still_move_packets() -> None:
+    def old(fd: int, request: int, argument: bytes | int = 0) -> object:
+        if request == tun_module.TUNSETIFF and isinstance(argument, bytes):
+            flags = int.from_bytes(argument[16:18], "little")
+            if flags & tun_module.IFF_VNET_HDR:
+                refuse()
+        return ioctl(fd, request, argument)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tun_module, "ioctl", old)
+        with device() as tun:
+            assert tun.features == "TUN: one packet per call (no virtio-net headers)"
+            assert tun.lacks == ["vnet_hdr"]
 
 
 def refuse() -> None:

@@ -285,6 +285,35 @@ def test_a_refused_run_is_sent_datagram_by_datagram(code: int, calls: int) -> No
         assert not left.dropped_datagrams
 
 
+def when_single(*codes: int) -> Failure:
+    """No run may leave whole, and the single datagrams fail with these, in turn."""
+    outcomes = iter(codes)
+    segmented = when_segmented(errno.EINVAL)
+    return lambda control: segmented(control) or next(outcomes, 0)
+
+
+@isolated
+def test_of_a_refused_run_what_can_leave_leaves_and_the_rest_is_counted() -> None:
+    """EMSGSIZE or a filter may meet one of them; the next ones are no worse for it."""
+    with pair() as (left, right):
+        fail(left, when_single(0, errno.EPERM, 0, errno.EMSGSIZE))
+        left.send([Transmission(Endpoint("127.0.0.1", right.port), [b"1", b"2", b"3", b"4", b"5"], 0)])
+        assert all_datagrams(received(right, 3)) == [b"1", b"3", b"5"]
+        assert left.dropped_datagrams == 2
+
+
+@isolated
+def test_a_local_address_that_is_refused_within_a_run_repeats_nothing() -> None:
+    with pair() as (left, right):
+        fail(left, when_single(0, errno.EPERM, 0, errno.EINVAL))
+        endpoint = Endpoint("127.0.0.1", right.port, 0, bytes([127, 0, 0, 1]), 1)
+        transmission = Transmission(endpoint, [b"1", b"2", b"3", b"4", b"5"], 0)
+        assert left.send([transmission]) == [transmission]
+        left.send([Transmission(endpoint, [b"last"], 0)])
+        assert all_datagrams(received(right, 5)) == [b"1", b"3", b"4", b"5", b"last"]
+        assert left.dropped_datagrams == 1
+
+
 @isolated
 def test_runs_longer_than_the_path_are_fragmented() -> None:
     shell("ip link set lo mtu 1300")
@@ -521,6 +550,24 @@ def test_the_firewall_mark_is_set_at_run_time() -> None:
 def test_features_are_said(disabled: str, expected: str) -> None:
     with pair(disabled) as (left, _):
         assert left.features == f"UDP: IPv4 {expected}; IPv6 {expected}"
+        assert not left.lacks, "what a person disabled is not missing"
+
+
+@pytest.mark.parametrize(("option", "name"), [(UDP_SEGMENT, "udp_gso"), (udp.UDP_GRO, "udp_gro")])
+@isolated
+def test_what_the_kernel_lacks_is_known(option: int, name: str) -> None:
+    """UDP_SEGMENT came with Linux 4.18, UDP_GRO with 5.0."""
+    real = udp._Socket._try_option
+
+    def old(self: Any, level: int, number: int, value: int) -> bool:
+        return number != option and real(self, level, number, value)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(udp._Socket, "_try_option", old)
+        with pair() as (left, right):
+            assert left.lacks == [name]
+            left.send([Transmission(Endpoint("127.0.0.1", right.port), [b"1", b"2"], 0)])
+            assert all_datagrams(received(right, 2)) == [b"1", b"2"]
 
 
 @isolated

@@ -120,6 +120,29 @@ def test_a_new_file_is_for_its_owner_alone_and_has_its_room(path: Path) -> None:
         assert state.refused is None
 
 
+def flags_of_mappings(path: Path) -> list[list[str]]:
+    """VmFlags (proc(5)) of each mapping of the file in this process."""
+    flags, is_its = [], False
+    for line in Path("/proc/self/smaps").read_text().splitlines():
+        name, *rest = line.split()
+        if not name.endswith(":"):
+            is_its = bool(rest) and rest[-1] == str(path)
+        elif is_its and name == "VmFlags:":
+            flags.append(rest)
+    return flags
+
+
+def test_no_mapping_of_it_is_dumped(path: Path) -> None:
+    """MADV_DONTDUMP: keys do not lie in a core file, not even those of a session that came later."""
+    state = begin(path)
+    for number in range(PEERS_PER_EXTENT + 1):
+        state.memory.peer_marks(number.to_bytes(32, "big"))
+    mappings = flags_of_mappings(path)
+    assert len(mappings) == 3, "the header and two extents"
+    assert all("dd" in flags for flags in mappings)
+    let_go(state)
+
+
 def test_it_grows_without_losing_a_session(written: Path) -> None:
     keys = [number.to_bytes(32, "big") for number in range(1, PEERS_PER_EXTENT + 2)]
     with opened(written) as state:

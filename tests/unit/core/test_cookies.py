@@ -83,6 +83,16 @@ def test_mac2_binds_ip_and_port() -> None:
     assert checker.valid_mac2(message, reached, 1.0), "our side of the path is no part of it"
 
 
+def test_a_v4_mapped_source_is_the_ipv4_one() -> None:
+    """Whichever socket an initiation came through: the cookie is that of its 4 bytes and its port."""
+    mapped = Endpoint(f"::ffff:{V4.host}", V4.port)
+    assert mapped.packed() == V4.packed() == bytes([192, 0, 2, 7]) + V4.port.to_bytes(2, "big")
+    checker = CookieChecker(PUBLIC)
+    message = add_macs(MESSAGE, mac1_key(PUBLIC), None)
+    message = add_macs(MESSAGE, mac1_key(PUBLIC), cookie_from(checker, message, mapped, 0.0))
+    assert checker.valid_mac2(message, V4, 1.0)
+
+
 def test_mac2_covers_the_message_with_its_mac1() -> None:
     checker = CookieChecker(PUBLIC)
     message = add_macs(MESSAGE, mac1_key(PUBLIC), None)

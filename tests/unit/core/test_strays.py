@@ -161,6 +161,21 @@ def test_latency_is_counted_from_the_first_stray(network: Network) -> None:
     assert server.device.statistics.reconnect_latency["answered"].sum == pytest.approx(1.02, abs=0.001)
 
 
+def test_cadence_leaves_from_the_address_that_the_stray_came_to(
+    network: Network, pair: tuple[Host, Host]
+) -> None:
+    """Where the endpoint was only configured, nothing else says which of our addresses the peer knows."""
+    server, client = pair
+    reached, other = (client.endpoint._replace(local=bytes([10, 0, 0, last]), interface=3) for last in (1, 2))
+    server.peer(client).endpoint = client.endpoint
+    strays = [stray(client, server), stray(client, server)]
+    silence(server)
+    for packet, path in zip(strays, (reached, other), strict=True):
+        server.device.receive([packet], path, network.now)
+        network.run(0.1)
+        assert server.peer(client).endpoint == reached, "it is no way to choose another one"
+
+
 def test_other_source_gets_one_initiation_and_no_repeats(network: Network, pair: tuple[Host, Host]) -> None:
     server, client = pair
     server.deliver([stray(client, server)], ELSEWHERE)

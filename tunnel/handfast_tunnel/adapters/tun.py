@@ -72,6 +72,8 @@ class Tun:
         has_headers = bool(flags & IFF_VNET_HDR)
         self._headroom = PLAIN_VNET_HEADER if has_headers else b""
         offloads = _supported_offloads(fd, disabled) if has_headers else 0
+        self.lacks = _lacking(has_headers, offloads, disabled)
+        """The features that nobody disabled and the kernel does not have."""
         self._coalesces_tcp = has_headers and "tso" not in disabled
         self._coalesces_udp = bool(offloads & TUN_F_USO)
         self._large_reads = large_reads and offloads != 0
@@ -252,6 +254,13 @@ def _supported_offloads(fd: int, disabled: Collection[str]) -> int:
             ioctl(fd, TUNSETOFFLOAD, offloads)
             return offloads
     return 0
+
+
+def _lacking(has_headers: bool, offloads: int, disabled: Collection[str]) -> list[str]:
+    if not has_headers:
+        return [] if "vnet_hdr" in disabled else ["vnet_hdr"]
+    wanted = {"tso": TUN_F_TSO, "uso": TUN_F_USO}
+    return [name for name, flags in wanted.items() if name not in disabled and not offloads & flags]
 
 
 def _refusal(name: str, mtu: int, error: OSError) -> StartError:

@@ -18,6 +18,8 @@ from ..core.device import Device
 from ..errors import ConfigurationError
 from .drops import Drops
 from .event_loop import EventLoop
+from .features import tell
+from .handshake_share import HandshakeShare
 from .link import LinkState, LinkWatcher
 from .outliving import Outliving
 from .tun import LinkDeletedError, Tun
@@ -27,13 +29,8 @@ logger = logging.getLogger(__name__)
 
 _PEERS_PER_STEP: Final = 32
 _PREFIXES_PER_STEP: Final = 256
-_HANDSHAKE_SLICE: Final = 0.0005
-_HANDSHAKE_SHARE: Final = 0.25
-"""While data waits, handshakes get so much of a turn, and at least one (RECOVERY, section 4)."""
-_HANDSHAKE_IDLE_SLICE: Final = 0.005
 _HOUSEKEEPING: Final = 1.0
 """Seconds between looks at the wall clock and signs of life for the keeper's watchdog."""
-_COST_WEIGHT: Final = 1 / 16
 
 
 class SignsOfLife(Protocol):
@@ -69,9 +66,7 @@ class Tunnel:
         plain = memoryview(bytearray(QUEUE_DROPS * WORD)).cast("Q")
         marks: Words = outliving.state.queue_drops if outliving else plain
         self.drops = Drops(self.device.statistics.dropped, tun, self._link, marks)
-        self._busy = False
-        self._turn_began = loop.now
-        self._handshake_cost = 0.0004
+        self._handshakes = HandshakeShare(self.device, lambda: loop.now, self._transmit)
         self._told_of_port = False
         self._former_port = outliving.listen_port if outliving else 0
         """Where others last found a former process."""
@@ -94,7 +89,7 @@ class Tunnel:
 
         What it raises leaves all as it is, for the next worker, as a kill would.
         """
-        logger.debug("%s", self._tun.features)
+        tell(self.name, self._tun)
         self._take_over()
         self._link_changed(self._link.current())
         if self._outliving is not None and self._outliving.is_successor:
@@ -155,14 +150,15 @@ class Tunnel:
     def _on_tun(self, _events: int) -> None:
         if self._is_bystander and self._stands_by():
             return
+        now = self.loop.now
         try:
             packets = self._tun.read_batch()
         except LinkDeletedError:
             self._deleted()
             return
         if packets:
-            self._busy = True
-            self.device.send(packets, self.loop.now)
+            self._handshakes.data_came(now)
+            self.device.send(packets, now)
             self._transmit()
 
     def _on_udp(self, fd: int) -> None:
@@ -174,7 +170,7 @@ class Tunnel:
         for datagrams, source, traffic_class in udp.receive_batch(fd):
             packets += self.device.receive(datagrams, source, now, traffic_class)
         if packets:
-            self._busy = True
+            self._handshakes.data_came(now)
             try:
                 self._tun.write_batch(packets)
             except LinkDeletedError:
@@ -197,7 +193,7 @@ class Tunnel:
             self._keep_house(now)
         if device.handshake_backlog:
             self._read_wall_clock(now)
-            now = self._work_off_handshakes(now)
+            now = self._handshakes.work_off(now)
         deadline = device.next_deadline(now)
         if deadline <= now:
             self._read_wall_clock(now)
@@ -209,8 +205,7 @@ class Tunnel:
             logger.log(
                 logging.WARNING if event.warning else logging.DEBUG, "%s: %s%s", self.name, who, event.what
             )
-        self._busy = False
-        self._turn_began = now
+        self._handshakes.end_turn()
         return now if device.handshake_backlog else min(deadline, self._next_housekeeping)
 
     def _stands_by(self) -> bool:
@@ -222,26 +217,6 @@ class Tunnel:
     def _read_wall_clock(self, now: float) -> None:
         """For stamps: it may have been set since."""
         self.device.set_wall_offset(time.time() - now)
-
-    def _work_off_handshakes(self, now: float) -> float:
-        """Returns when it was done."""
-        spent = now - self._turn_began
-        budget = (
-            min(_HANDSHAKE_SLICE, spent * _HANDSHAKE_SHARE / (1 - _HANDSHAKE_SHARE))
-            if self._busy
-            else _HANDSHAKE_IDLE_SLICE
-        )
-        began = now
-        while self.device.handshake_backlog:
-            self.device.process_handshake(now)
-            self._transmit()
-            finished = self.loop.now
-            self._handshake_cost += (finished - now - self._handshake_cost) * _COST_WEIGHT
-            now = finished
-            if now - began >= budget:
-                break
-        self.device.set_handshake_cost(self._handshake_cost)
-        return now
 
     # --- link -------------------------------------------------------------------------------------
 
@@ -304,6 +279,7 @@ class Tunnel:
         return _bound_sockets(port, fwmark)
 
     def _open_sockets(self, udp: UdpSockets) -> None:
+        tell(self.name, udp)
         self._udp = udp
         self.device.listen_port = udp.port
         if self._outliving is not None:

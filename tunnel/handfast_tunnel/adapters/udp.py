@@ -48,6 +48,7 @@ _INT = Struct("=i")
 _SHORT = Struct("=H")
 _MEMINFO_DROPS = Struct("=32xI")  # SK_MEMINFO_DROPS in linux/sock_diag.h
 _LINK_LOCAL = b"\xfe\x80"
+_REFUSES_SEGMENTS: Final = {errno.EIO, errno.EINVAL, errno.EMSGSIZE}
 _REFUSES_LOCAL_ADDRESS: Final = {errno.EINVAL, errno.EADDRNOTAVAIL, errno.ENETUNREACH, errno.EHOSTUNREACH}
 
 ControlMessages = list[tuple[int, int, bytes]]
@@ -105,6 +106,11 @@ class UdpSockets:
         """What makes batches possible here, as a sentence for the log."""
         return "UDP: " + "; ".join(each.features for each in self._sockets.values())
 
+    @property
+    def lacks(self) -> list[str]:
+        """The features that nobody disabled and the kernel does not have."""
+        return sorted({name for each in self._sockets.values() for name in each.lacks})
+
     def set_mark(self, fwmark: int) -> None:
         for each in self._sockets.values():
             each.set_mark(fwmark)
@@ -141,14 +147,17 @@ class UdpSockets:
                 dropped = sender.send(endpoint, datagrams, traffic_class)
             except _LocalAddressRefusedError as refusal:
                 refused.append(transmission)
-                dropped = sender.send(endpoint.without_local(), refusal.unsent, traffic_class)
+                dropped = refusal.dropped
+                dropped += sender.send(endpoint.without_local(), refusal.unsent, traffic_class)
             self.dropped_datagrams += dropped
         return refused
 
 
 class _LocalAddressRefusedError(Exception):
-    def __init__(self, unsent: list[bytes]) -> None:
+    def __init__(self, unsent: list[bytes], dropped: int) -> None:
         self.unsent = unsent
+        self.dropped = dropped
+        """Of those before."""
 
 
 class _Socket:
@@ -189,6 +198,8 @@ class _Socket:
                 option(socket.IPPROTO_IP, IP_PKTINFO, 1)
         self._segments = "udp_gso" not in disabled and self._try_option(socket.IPPROTO_UDP, UDP_SEGMENT, 0)
         self._gathers = "udp_gro" not in disabled and self._try_option(socket.IPPROTO_UDP, UDP_GRO, 1)
+        found = {"udp_gso": self._segments, "udp_gro": self._gathers}
+        self.lacks = [name for name, is_there in found.items() if not is_there and name not in disabled]
         for force, ordinary in ((SO_RCVBUFFORCE, socket.SO_RCVBUF), (SO_SNDBUFFORCE, socket.SO_SNDBUF)):
             if not self._try_option(socket.SOL_SOCKET, force, BUFFER_BYTES):
                 option(socket.SOL_SOCKET, ordinary, BUFFER_BYTES)
@@ -248,34 +259,33 @@ class _Socket:
         """Send in order; returns how many were dropped."""
         address = (endpoint.host, endpoint.port, 0, endpoint.scope) if self.is_ipv6 else endpoint[:2]
         control = self._control_messages(endpoint, traffic_class)
-        dropped = 0
-        sent = 0
-        for run in _equal_runs(datagrams) if self._segments else ([each] for each in datagrams):
+        dropped = done = 0
+        left = self._runs(datagrams)[::-1]
+        while left:
+            run = left.pop()
             try:
                 self._send_run(run, control, address)
             except OSError as error:
+                if len(run) > 1 and error.errno in _REFUSES_SEGMENTS:
+                    # EIO is for ever: a device without checksum offload (udp(7)).
+                    self._segments = self._segments and error.errno != errno.EIO
+                    left += [[datagram] for datagram in reversed(run)]
+                    continue
                 if endpoint.local and error.errno in _REFUSES_LOCAL_ADDRESS:
-                    raise _LocalAddressRefusedError(datagrams[sent:]) from error
+                    raise _LocalAddressRefusedError(datagrams[done:], dropped) from error
                 dropped += len(run)
-            sent += len(run)
+            done += len(run)
         return dropped
+
+    def _runs(self, datagrams: list[bytes]) -> list[list[bytes]]:
+        return list(_equal_runs(datagrams)) if self._segments else [[each] for each in datagrams]
 
     def _send_run(
         self, run: Sequence[bytes], control: ControlMessages, address: tuple[str | int, ...]
     ) -> None:
         if len(run) > 1:
-            segment = (socket.IPPROTO_UDP, UDP_SEGMENT, _SHORT.pack(len(run[0])))
-            try:
-                self._send_message(run, [*control, segment], address)
-            except OSError as error:
-                if error.errno == errno.EIO:  # a device without checksum offload (udp(7))
-                    self._segments = False
-                elif error.errno not in {errno.EINVAL, errno.EMSGSIZE}:
-                    raise
-            else:
-                return
-        for datagram in run:
-            self._send_message([datagram], control, address)
+            control = [*control, (socket.IPPROTO_UDP, UDP_SEGMENT, _SHORT.pack(len(run[0])))]
+        self._send_message(run, control, address)
 
     def _send_message(
         self, buffers: Sequence[bytes], control: ControlMessages, address: tuple[str | int, ...]

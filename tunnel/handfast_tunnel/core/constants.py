@@ -59,5 +59,10 @@ CLOCK_TOLERANCE: Final = 3600.0
 """A clock further than this from what was known of it is worth a warning (RECOVERY, section 3)."""
 CLOCK_GRANULARITY: Final = 1.0
 """A smaller change of the clock is not stored."""
+LOADED_HANDSHAKES_PER_SECOND: Final = 2000.0
+"""Under load so many initiations with a valid mac2 are let in, of all sources: about what a core can do."""
+LOADED_HANDSHAKES_AT_ONCE: Final = 200.0
+LOADED_HANDSHAKES_PER_SOURCE: Final = (20.0, 5.0)
+"""A second and at once, from one address and port: behind a Service all clients share the address."""
 SEAL_BATCH: Final = 512
 """Send ceilings are stored ahead of at most this many packets (RECOVERY, section 2)."""

@@ -40,9 +40,16 @@ class Endpoint(NamedTuple):
         return self._replace(local=b"", interface=0)
 
     def packed(self) -> bytes:
-        """Address and port as bytes: what a cookie binds to (paper, section 5.4.7)."""
-        ip = IPv6Address(self.host) if self.is_ipv6 else IPv4Address(self.host)
-        return ip.packed + self.port.to_bytes(2, "big")
+        """Address and port as bytes: what a cookie binds to (paper, section 5.4.7).
+
+        An IPv4 address is 4 bytes, even if a socket of both families gave it v4-mapped.
+        """
+        if self.is_ipv6:
+            ip = IPv6Address(self.host)
+            packed = (ip.ipv4_mapped or ip).packed
+        else:
+            packed = IPv4Address(self.host).packed
+        return packed + self.port.to_bytes(2, "big")
 
     def checksum(self) -> int:
         """Of the endpoint without our side of the path, in 64 bits; never 0."""

@@ -19,6 +19,9 @@ from .constants import (
     HANDSHAKE_DSCP,
     HANDSHAKE_QUEUE,
     INITIATION_MIN_INTERVAL,
+    LOADED_HANDSHAKES_AT_ONCE,
+    LOADED_HANDSHAKES_PER_SECOND,
+    LOADED_HANDSHAKES_PER_SOURCE,
     RECOVERY_REKEY_AGE,
     REKEY_AFTER_TIME,
     REKEY_TIMEOUT,
@@ -85,8 +88,10 @@ class Handshakes:
         self._responses: deque[tuple[bytes, Endpoint]] = deque()
         """Those we asked for: they go first, and are no load that others put on us."""
         self._under_load_until = float("-inf")
-        self._global_budget = TokenBucket(rate=2000, burst=200)
-        self._source_budgets: TokenBuckets[tuple[str, int, int]] = TokenBuckets(20, 5, limit=65536)
+        self._global_budget = TokenBucket(LOADED_HANDSHAKES_PER_SECOND, LOADED_HANDSHAKES_AT_ONCE)
+        self._source_budgets: TokenBuckets[tuple[str, int, int]] = TokenBuckets(
+            *LOADED_HANDSHAKES_PER_SOURCE, limit=65536
+        )
         self.seconds_each = 0.0004
         """What one queued message costs; the caller measures it."""
 

@@ -73,7 +73,10 @@ class Strays:
         at_home = peer.endpoint is not None and source.address == peer.endpoint.address
         if peer.current is not None and not peer.current.expired(now):
             return "confirmed" if at_home and self._transport.reconfirm(peer, now) else "has_session"
-        if at_home:
+        if peer.endpoint is not None and at_home:
+            if not peer.endpoint.local:
+                # Configured, not heard: only the packet tells which address of ours the peer knows.
+                peer.endpoint = source
             return "answered" if self._startup.answer(peer, now) else "under_way"
         return self._answer_elsewhere(peer, source, now)
 
