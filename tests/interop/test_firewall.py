@@ -44,13 +44,16 @@ def test_never_slower_than_stock(usual: Pair, filters: Filters, probes: Probes, 
 
 
 def test_answers_take_the_path_that_the_question_came(serving: Pair, filters: Filters) -> None:
-    """With its keys lost, it answers the client's next packet from the address that this went to."""
+    """With its keys lost, it answers the client's next packet from the address that this went to, also where
+    it knows the client's endpoint only from a configuration that was edited meanwhile."""
     ours, theirs = serving.server, serving.client
     refused = behind_a_firewall(serving, filters, "never")
+    ours.knows(theirs, endpoint=False)
     serving.start()
     theirs.reaches(ours)
     take_down(ours)
     end_tree(ours)
+    ours.knows(theirs, endpoint=f"{theirs.host.ipv4}:{theirs.port}")
     ours.start()
     theirs.reaches(ours, timeout=4)
     assert refused.packets == 0
