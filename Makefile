@@ -1,12 +1,14 @@
 # ARGS goes to the program behind the target: make test ARGS="tests/unit -k cookies"
 ARGS =
+# What a cluster is made of; empty means the default.
+export NAME NODES PROXY
 PYTHON = .venv/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench soak fuzz clean
+.PHONY: help demo test lint bench soak fuzz clean cluster cluster-down cluster-status cluster-logs
 
 help: ## show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-6s  %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s  %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: ## kill a server with real clients on it: their outages, beside wireguard-go
 	@scripts/setup interop
@@ -33,6 +35,17 @@ soak: ## live 100,000 histories of crashes and restarts; docs/soak.md
 fuzz: ## look for bytes that break a parser, a minute for each
 	@scripts/setup fuzz
 	@PYTHONPATH=tunnel:. $(PYTHON) -m tests.fuzz $(ARGS)
+
+cluster: ## make a real Kubernetes in namespaces; NODES=1|2 PROXY=iptables|nftables NAME=handfast
+	@scripts/setup cluster
+	@$(PYTHON) -m tests.cluster up
+
+cluster-down: ## remove it again
+cluster-status: ## show its machines, nodes and pods
+cluster-logs: ## show the ends of its logs, and its events
+cluster-down cluster-status cluster-logs: cluster-%:
+	@scripts/setup dev
+	@$(PYTHON) -m tests.cluster $*
 
 clean: ## remove what was made in this checkout; the cache of built programs stays
 	rm -rf .venv .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache build dist
