@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import cast
 
 from . import cgroups
-from .cluster import Cluster
+from .cluster import Cluster, provide_images
 from .settings import ClusterError, Proxy, Settings
 
 
@@ -50,7 +50,18 @@ def logs() -> None:
     print(cluster.kubectl("get", "events", "--all-namespaces", "--sort-by=.lastTimestamp"), end="")
 
 
-COMMANDS: dict[str, Callable[[], None]] = {"up": up, "down": down, "status": status, "logs": logs}
+def make_images() -> None:
+    for image in provide_images():
+        print(f"{image.names[0]}: {image.archive.stat().st_size / 1e6:.0f} MB, {image.archive}")
+
+
+COMMANDS: dict[str, Callable[[], None]] = {
+    "up": up,
+    "down": down,
+    "status": status,
+    "logs": logs,
+    "images": make_images,
+}
 
 
 def main() -> int:

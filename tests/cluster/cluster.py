@@ -18,6 +18,7 @@ from tests.lab.namespaces import wait_until
 from . import cgroups, control_plane, images, network, node
 from .built import program
 from .certificates import Authority
+from .images import Image
 from .machines import Machine
 from .settings import CONTROL, ROUTER, STATE, ClusterError, Settings, lock_file
 
@@ -32,6 +33,7 @@ class Cluster:
         self.settings = settings
         self.machines = {name: Machine(settings, name) for name in settings.machine_names}
         self.router, self.control = self.machines[ROUTER], self.machines[CONTROL]
+        self._images: list[Image] = []
         self.nodes = [self.machines[name] for name in settings.node_names]
 
     def up(self, *, owner: int | None = None) -> None:
@@ -40,6 +42,7 @@ class Cluster:
             _remove_abandoned()
             if self._runs():
                 return
+            self._images = images.provide() if self.nodes else []
             remove(self.settings.name)
             try:
                 self._make(owner)
@@ -98,8 +101,8 @@ class Cluster:
 
     def _prepare(self, machine: Machine, authority: Authority) -> None:
         node.prepare(machine, self.settings, authority)
-        for archive in images.static_images():
-            node.load_image(machine, archive)
+        for image in self._images:
+            node.load_image(machine, image)
 
     def _wait_ready(self) -> None:
         default = ("get", "serviceaccount", "default", "--namespace", "default")
@@ -130,6 +133,12 @@ class Cluster:
     def _tell_what_happened(self) -> None:
         for log in sorted((self.settings.state / "log").glob("*/*.log")):
             print(f"--- {log.parent.name}/{log.name}\n{log.read_text(errors='replace')[-1500:]}")
+
+
+def provide_images() -> list[Image]:
+    """Make the images that are missing."""
+    with _lock():
+        return images.provide()
 
 
 def remove(name: str) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 from tests.lab.namespaces import wait_until
 
@@ -11,16 +10,16 @@ from . import cgroups, network
 from .built import program
 from .certificates import Authority
 from .control_plane import PKI, internal_server
+from .images import PAUSE, Image
 from .machines import STATE, Machine
 from .settings import DNS, PODS, Settings, address
 
-PAUSE_IMAGE = "handfast.test/pause:1"
 CONTAINERD_SOCKET = "/run/containerd/containerd.sock"
 _CONTAINERD = f"""
 version = 2
 disabled_plugins = ["io.containerd.snapshotter.v1.btrfs", "io.containerd.snapshotter.v1.devmapper"]
 [plugins."io.containerd.grpc.v1.cri"]
-  sandbox_image = "{PAUSE_IMAGE}"
+  sandbox_image = "{PAUSE}"
   # Without CAP_SYS_RESOURCE runc may not lower the score that it inherits.
   restrict_oom_score_adj = true
   [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc]
@@ -87,9 +86,11 @@ def ctr(machine: Machine, *arguments: str, check: bool = True, timeout: float = 
     return machine.attempt(*command, timeout=timeout).returncode == 0
 
 
-def load_image(machine: Machine, archive: Path) -> None:
+def load_image(machine: Machine, image: Image) -> None:
     """Give the node an image from a file on the host."""
-    ctr(machine, "images", "import", "--snapshotter", "overlayfs", str(archive))
+    ctr(machine, "images", "import", str(image.archive))
+    for name in image.names[1:]:
+        ctr(machine, "images", "tag", image.names[0], name)
 
 
 def _kubelet(settings: Settings, name: str) -> dict[str, object]:
