@@ -10,7 +10,10 @@ from typing import cast
 
 from . import cgroups
 from .cluster import Cluster, provide_images
+from .lives import live
 from .settings import ClusterError, Proxy, Settings
+
+LIVES = 20
 
 
 def _settings() -> Settings:
@@ -55,12 +58,23 @@ def make_images() -> None:
         print(f"{image.names[0]}: {image.archive.stat().st_size / 1e6:.0f} MB, {image.archive}")
 
 
+def soak() -> None:
+    """Many lives of a cluster; each has to leave nothing."""
+    for number in range(LIVES):
+        settings = Settings("soak", 1 + number % 2, "nftables" if number % 4 < 2 else "iptables")
+        began = time.monotonic()
+        live(settings)
+        print(f"life {number + 1} of {LIVES}: {settings.nodes} nodes, {settings.proxy}, ", end="")
+        print(f"{time.monotonic() - began:.1f} s, nothing left", flush=True)
+
+
 COMMANDS: dict[str, Callable[[], None]] = {
     "up": up,
     "down": down,
     "status": status,
     "logs": logs,
     "images": make_images,
+    "soak": soak,
 }
 
 

@@ -33,7 +33,6 @@ class Cluster:
         self.settings = settings
         self.machines = {name: Machine(settings, name) for name in settings.machine_names}
         self.router, self.control = self.machines[ROUTER], self.machines[CONTROL]
-        self._images: list[Image] = []
         self.nodes = [self.machines[name] for name in settings.node_names]
 
     def up(self, *, owner: int | None = None) -> None:
@@ -42,12 +41,11 @@ class Cluster:
             _remove_abandoned()
             if self._runs():
                 return
-            self._images = images.provide() if self.nodes else []
             remove(self.settings.name)
             try:
-                self._make(owner)
+                self._make(owner, images.of_project() if self.nodes else [])
             except BaseException:
-                self._tell_what_happened()
+                print(self.report())
                 remove(self.settings.name)
                 raise
 
@@ -65,6 +63,11 @@ class Cluster:
             raise ClusterError(f"kubectl {' '.join(arguments)}: {done.stderr.strip()}")
         return done.stdout
 
+    def node_status(self, name: str) -> str:
+        """Is the node Ready? True, False, or Unknown when it has not been heard of for too long."""
+        path = '{.status.conditions[?(@.type=="Ready")].status}'
+        return self.kubectl("get", "node", name, "--output", f"jsonpath={path}")
+
     def _runs(self) -> bool:
         if not self.settings.complete.exists() or not all(
             machine.running() for machine in self.machines.values()
@@ -74,7 +77,7 @@ class Cluster:
             raise ClusterError(f"{others} runs: remove it first, or take another NAME")
         return True
 
-    def _make(self, owner: int | None) -> None:
+    def _make(self, owner: int | None, project: list[Image]) -> None:
         state = self.settings.state
         state.mkdir(parents=True, mode=0o755)
         if owner:
@@ -83,7 +86,7 @@ class Cluster:
         # The first machine makes the folders that all of them share.
         for machine in self.machines.values():
             machine.start()
-        network.make_router(self.router)
+        network.make_router(self.router, self.settings.node_names)
         for machine in [self.control, *self.nodes]:
             network.plug_in(machine, self.router, self.settings.node_names)
         with ThreadPoolExecutor() as pool:
@@ -91,32 +94,31 @@ class Cluster:
             control_plane.start(self.control, self.settings, authority)
             for done in prepared:
                 done.result()
-        for machine in self.nodes:
-            node.start(machine)
+            loaded = [pool.submit(node.load_images, machine, project) for machine in self.nodes]
+            for machine in self.nodes:
+                node.start(machine)
+            self._publish(authority)
+            self._wait_ready()
+            for done in loaded:
+                done.result()
+        self.settings.complete.write_text(json.dumps(asdict(self.settings)))
+
+    def _publish(self, authority: Authority) -> None:
         port = control_plane.forward(self.control)
         self.settings.kubeconfig.touch(mode=0o600)
         self.settings.kubeconfig.write_text(authority.kubeconfig("admin", f"https://127.0.0.1:{port}"))
-        self._wait_ready()
-        self.settings.complete.write_text(json.dumps(asdict(self.settings)))
 
     def _prepare(self, machine: Machine, authority: Authority) -> None:
         node.prepare(machine, self.settings, authority)
-        for image in self._images:
-            node.load_image(machine, image)
+        node.load_images(machine, images.of_system())
 
     def _wait_ready(self) -> None:
         default = ("get", "serviceaccount", "default", "--namespace", "default")
         if self.nodes:
             self.kubectl("apply", "--filename", str(_MANIFESTS / "coredns.yaml"))
             wait_until(lambda: self._nodes_ready() == len(self.nodes), 60, "all nodes to be Ready", 0.2)
-            self.kubectl(
-                "rollout",
-                "status",
-                "deployment/coredns",
-                "--namespace=kube-system",
-                "--timeout=60s",
-                timeout=70,
-            )
+            rollout = ("rollout", "status", "deployment/coredns", "--namespace=kube-system")
+            self.kubectl(*rollout, "--timeout=60s", timeout=70)
         # It comes a moment later, and without it no pod is admitted.
         wait_until(lambda: self._succeeds(*default), 30, "the default service account", 0.2)
 
@@ -130,15 +132,24 @@ class Cluster:
             return True
         return False
 
-    def _tell_what_happened(self) -> None:
+    def report(self) -> str:
+        """The last complaints in all logs, for people who look for what went wrong."""
+        parts = []
         for log in sorted((self.settings.state / "log").glob("*/*.log")):
-            print(f"--- {log.parent.name}/{log.name}\n{log.read_text(errors='replace')[-1500:]}")
+            complaints = [line for line in log.read_text(errors="replace").splitlines() if _complains(line)]
+            parts.append("\n".join([f"--- {log.parent.name}/{log.name}", *complaints[-15:]]))
+        return "\n".join(parts)
+
+
+def _complains(line: str) -> bool:
+    """Is this line of a log more than information? Kubernetes begins lines with a letter and the date."""
+    return not (line[:1] == "I" and line[1:5].isdecimal()) and " level=info " not in line
 
 
 def provide_images() -> list[Image]:
     """Make the images that are missing."""
     with _lock():
-        return images.provide()
+        return [*images.of_system(), *images.of_project()]
 
 
 def remove(name: str) -> None:

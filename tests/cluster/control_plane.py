@@ -70,11 +70,9 @@ def start(machine: Machine, settings: Settings, authority: Authority) -> None:
 def forward(machine: Machine) -> int:
     """Let the host reach the API server at a free port of 127.0.0.1, and return that."""
     with socket.create_server(("127.0.0.1", 0), backlog=1024) as listener:
-        # The program finds the socket at descriptor 3.
-        descriptor = listener.fileno()
-        command = [str(program("forward")), f"{address(CONTROL).ipv4}:{API_PORT}"]
-        shell = ["/bin/sh", "-c", f'exec "$@" 3<&{descriptor}', "sh", *command]
-        machine.daemon("forward", *shell, pass_fds=[descriptor])
+        descriptor, target = listener.fileno(), f"{address(CONTROL).ipv4}:{API_PORT}"
+        command = [str(program("forward")), str(descriptor), target]
+        machine.daemon("forward", *command, pass_fds=[descriptor])
         port: int = listener.getsockname()[1]
         return port
 
@@ -109,7 +107,7 @@ def _etcd() -> dict[str, object]:
         "initial-cluster": f"etcd={peer}",
         "unsafe-no-fsync": True,  # It lies in memory.
         "quota-backend-bytes": 4 << 30,
-        "log-level": "warn",
+        "log-level": "error",
     }
 
 

@@ -88,15 +88,21 @@ class Image:
     archive: Path
 
 
-def provide() -> list[Image]:
-    """All images; those that are missing are made."""
+def of_system() -> list[Image]:
+    """Those without which no node works."""
+    programs = {PAUSE: program("pause"), COREDNS: program("coredns")}
+    return [Image((name,), _static_image(_folder(), name, binary)) for name, binary in programs.items()]
+
+
+def of_project() -> list[Image]:
+    """Those that are made of Dockerfiles; what is missing is built."""
+    return [Image(recipe.names, _recipe_image(_folder(), recipe)) for recipe in RECIPES]
+
+
+def _folder() -> Path:
     folder = cache_folder() / "images"
     folder.mkdir(parents=True, exist_ok=True)
-    static = {PAUSE: program("pause"), COREDNS: program("coredns")}
-    return [
-        *(Image((name,), _static_image(folder, name, binary)) for name, binary in static.items()),
-        *(Image(recipe.names, _recipe_image(folder, recipe)) for recipe in RECIPES),
-    ]
+    return folder
 
 
 def _static_image(folder: Path, name: str, binary: Path) -> Path:

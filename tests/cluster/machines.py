@@ -41,6 +41,8 @@ exec "$init"
 _JOIN = 'echo $$ >"$0" && exec "$@"'
 _DAEMON = 'name=$0; setsid "$@" </dev/null >>"/var/log/$name.log" 2>&1 & echo $! >"/run/$0.pid"'
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+MARK = "HANDFAST_CLUSTER"
+"""The variable that tells of every process to which cluster it belongs."""
 STATE = "/run/cluster"
 """Where a machine finds the folder of its cluster."""
 
@@ -51,6 +53,7 @@ class Machine:
     def __init__(self, settings: Settings, name: str) -> None:
         self.settings, self.name = settings, name
         self.log = settings.state / "log" / name
+        self._environment = {"PATH": _PATH, MARK: settings.name}
 
     def start(self) -> None:
         group = cgroups.create(self.settings.name, self.name)
@@ -73,7 +76,7 @@ class Machine:
                 stdout=log,
                 stderr=log,
                 cwd="/",
-                env={"PATH": _PATH},
+                env=self._environment,
             )
         wait_until((self.log / "ready").exists, 20, f"{self.name} to start; {log.name} says why it did not")
 
@@ -109,7 +112,7 @@ class Machine:
             text=True,
             timeout=timeout,
             pass_fds=tuple(pass_fds),
-            env={"PATH": _PATH},
+            env=self._environment,
             cwd="/",
         )
 

@@ -27,15 +27,20 @@ table inet cluster {{
 """
 
 
-def make_router(router: Machine) -> None:
+def make_router(router: Machine, node_names: Iterable[str]) -> None:
     own = address(ROUTER)
+    nodes = [address(name) for name in node_names]
     router.ip(
         # Nobody waits for other bridges here.
         f"link add {BRIDGE} type bridge forward_delay 0 stp_state 0 mcast_snooping 0",
         f"link set {BRIDGE} up",
         f"address add {own.ipv4}/24 dev {BRIDGE}",
         f"address add {own.ipv6}/64 dev {BRIDGE} nodad",
+        # Where packets go that a balancer has marked with the number of a node.
+        *(f"rule add fwmark {node.number} lookup {node.number}" for node in nodes),
     )
+    for node in nodes:
+        router.ip(f"route add default via {node.ipv4} table {node.number}")
 
 
 def plug_in(machine: Machine, router: Machine, neighbours: Iterable[str]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 
 from tests.lab.namespaces import wait_until
 
@@ -86,11 +87,12 @@ def ctr(machine: Machine, *arguments: str, check: bool = True, timeout: float = 
     return machine.attempt(*command, timeout=timeout).returncode == 0
 
 
-def load_image(machine: Machine, image: Image) -> None:
-    """Give the node an image from a file on the host."""
-    ctr(machine, "images", "import", str(image.archive))
-    for name in image.names[1:]:
-        ctr(machine, "images", "tag", image.names[0], name)
+def load_images(machine: Machine, images: Iterable[Image]) -> None:
+    """Give the node images from files on the host."""
+    for image in images:
+        ctr(machine, "images", "import", str(image.archive))
+        for name in image.names[1:]:
+            ctr(machine, "images", "tag", image.names[0], name)
 
 
 def _kubelet(settings: Settings, name: str) -> dict[str, object]:

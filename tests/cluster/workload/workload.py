@@ -1,6 +1,7 @@
 """What runs in the pods of tests.
 
 workload.py              UDP port 7 echoes, port 8 tells who answers and who asked; both families
+workload.py idle         answers nobody: for a second container of a pod
 workload.py note WORD    writes WORD and the time to the log of the container, from a hook for instance
 """
 
@@ -22,7 +23,7 @@ def note(word: str, file: str = "/proc/1/fd/1") -> None:
         log.write(f"{time.time():.4f} {word}\n")
 
 
-def serve(linger: float) -> None:
+def serve(linger: float, ports: tuple[int, ...]) -> None:
     """Until SIGTERM, and `linger` seconds longer."""
     ends: list[float] = []
 
@@ -32,7 +33,7 @@ def serve(linger: float) -> None:
 
     signal.signal(signal.SIGTERM, end)
     selector = selectors.DefaultSelector()
-    for port in (ECHO, WHO):
+    for port in ports:
         opened = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
         opened.bind(("::", port))
         selector.register(opened, selectors.EVENT_READ)
@@ -57,4 +58,4 @@ if __name__ == "__main__":
     if sys.argv[1:2] == ["note"]:
         note(sys.argv[2])
     else:
-        serve(float(os.environ.get("LINGER", "0")))
+        serve(float(os.environ.get("LINGER", "0")), () if sys.argv[1:] == ["idle"] else (ECHO, WHO))

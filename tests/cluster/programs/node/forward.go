@@ -5,17 +5,22 @@ import (
 	"io"
 	"net"
 	"os"
+	"strconv"
 	"sync"
 )
 
-// forward accepts connections on the listening socket that is its descriptor 3, and joins each to the address that
-// is its only argument. The socket is of the host's network, this process of a machine's: so programs on the
-// host reach the API server, and the host's network gets neither an interface nor a route for that.
+// forward accepts connections on a listening socket that it has inherited, and joins each to an address. The socket
+// is of the host's network, this process of a machine's: so programs on the host reach the API server, and the
+// host gets neither an interface nor a route for that.
 func forward() error {
-	if len(os.Args) != 2 {
-		return errors.New("usage: forward ADDRESS 3<LISTENING-SOCKET")
+	if len(os.Args) != 3 {
+		return errors.New("usage: forward DESCRIPTOR ADDRESS")
 	}
-	listener, err := net.FileListener(os.NewFile(3, "listener"))
+	descriptor, err := strconv.Atoi(os.Args[1])
+	if err != nil {
+		return err
+	}
+	listener, err := net.FileListener(os.NewFile(uintptr(descriptor), "listener"))
 	if err != nil {
 		return err
 	}
@@ -24,7 +29,7 @@ func forward() error {
 		if err != nil {
 			return err
 		}
-		go join(connection.(*net.TCPConn), os.Args[1])
+		go join(connection.(*net.TCPConn), os.Args[2])
 	}
 }
 
