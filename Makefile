@@ -15,7 +15,8 @@ demo: ## kill a server with real clients on it: their outages, beside wireguard-
 	@$(PYTHON) -m bench.demo $(ARGS)
 
 test: ## run all tests
-	@scripts/setup interop
+	@scripts/setup cluster
+	@$(PYTHON) -m tests.cluster images
 	@$(PYTHON) -m pytest -n 2 $(ARGS)
 
 lint: ## check style, format and types
@@ -28,9 +29,11 @@ bench: ## measure restarts, throughput, handshakes and 10,000 peers
 	@scripts/setup interop
 	@$(PYTHON) -m bench $(ARGS)
 
-soak: ## live 100,000 histories of crashes and restarts; docs/soak.md
+soak: ## live 100,000 histories of crashes and restarts (docs/soak.md), and 20 lives of a cluster
 	@scripts/setup dev
 	@PYTHONPATH=tunnel:. $(PYTHON) -m tests.soak $(ARGS)
+	@scripts/setup cluster
+	@$(PYTHON) -m tests.cluster soak
 
 fuzz: ## look for bytes that break a parser, a minute for each
 	@scripts/setup fuzz
