@@ -10,6 +10,7 @@ import platform
 import subprocess
 import tarfile
 import tempfile
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +29,8 @@ WORKLOAD_2 = "handfast.test/workload:2"
 _ROOT = Path(__file__).parents[2]
 _WORKLOAD = Path(__file__).with_name("workload")
 _MEGABYTE = 1_000_000
+_KEPT = 3 * 24 * 3600
+"""Seconds."""
 # What the image of this name is made of elsewhere. Equal packages give equal bytes.
 BASE = "docker.io/library/debian:bookworm-slim"
 _BASE_OPTIONS = (
@@ -141,7 +144,9 @@ def _recipe_image(folder: Path, recipe: Recipe) -> Path:
     title = recipe.names[0].partition("/")[2].partition(":")[0]
     archive = folder / f"{title}-{recipe.key(base)}.tar"
     if archive.exists():
+        archive.touch()  # It is in use.
         return archive
+    _remove_old(folder, title)
     _provide_base(folder / f"base-{base}.tar")
     print(f"# building the image {recipe.names[0]}")
     authorities = "/usr/local/share/ca-certificates"  # Those that this machine trusts besides Debian's.
@@ -153,6 +158,13 @@ def _recipe_image(folder: Path, recipe: Recipe) -> Path:
     size = unfinished.stat().st_size / _MEGABYTE
     print(f"# {recipe.names[0]} has {size:.0f} MB; the aim is {recipe.aim} MB or less")
     return unfinished.rename(archive)
+
+
+def _remove_old(folder: Path, title: str) -> None:
+    """Remove archives of earlier contents that no checkout has used for a while."""
+    for archive in folder.glob(f"{title}-*"):
+        if archive.stat().st_mtime < time.time() - _KEPT:
+            archive.unlink()
 
 
 def _provide_base(archive: Path) -> None:
