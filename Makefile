@@ -1,19 +1,22 @@
 # ARGS goes to the program behind the target: make test ARGS="tests/unit -k cookies"
 ARGS =
+# What a cluster is made of; empty means the default.
+export NAME NODES PROXY
 PYTHON = .venv/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench soak fuzz clean
+.PHONY: help demo test lint bench soak fuzz clean cluster cluster-down cluster-status cluster-logs
 
 help: ## show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-6s  %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s  %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: ## kill a server with real clients on it: their outages, beside wireguard-go
 	@scripts/setup interop
 	@$(PYTHON) -m bench.demo $(ARGS)
 
 test: ## run all tests
-	@scripts/setup interop
+	@scripts/setup cluster
+	@$(PYTHON) -m tests.cluster images
 	@$(PYTHON) -m pytest -n 2 $(ARGS)
 
 lint: ## check style, format and types
@@ -26,13 +29,26 @@ bench: ## measure restarts, throughput, handshakes and 10,000 peers
 	@scripts/setup interop
 	@$(PYTHON) -m bench $(ARGS)
 
-soak: ## live 100,000 histories of crashes and restarts; docs/soak.md
+soak: ## live 100,000 histories of crashes and restarts (docs/soak.md), and 20 lives of a cluster
 	@scripts/setup dev
 	@PYTHONPATH=tunnel:. $(PYTHON) -m tests.soak $(ARGS)
+	@scripts/setup cluster
+	@$(PYTHON) -m tests.cluster soak
 
 fuzz: ## look for bytes that break a parser, a minute for each
 	@scripts/setup fuzz
 	@PYTHONPATH=tunnel:. $(PYTHON) -m tests.fuzz $(ARGS)
+
+cluster: ## make a real Kubernetes in namespaces; NODES=1|2 PROXY=iptables|nftables NAME=handfast
+	@scripts/setup cluster
+	@$(PYTHON) -m tests.cluster up
+
+cluster-down: ## remove it again
+cluster-status: ## show its machines, nodes and pods
+cluster-logs: ## show the ends of its logs, and its events
+cluster-down cluster-status cluster-logs: cluster-%:
+	@scripts/setup dev
+	@$(PYTHON) -m tests.cluster $*
 
 clean: ## remove what was made in this checkout; the cache of built programs stays
 	rm -rf .venv .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache build dist

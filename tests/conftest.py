@@ -1,7 +1,39 @@
 from __future__ import annotations
 
+from collections.abc import Callable, Generator
+
+import pytest
 from hypothesis import settings
+
+from tests.cluster import shared
 
 # On a shared machine any example can take long; its time says nothing.
 settings.register_profile("handfast", deadline=None)
 settings.load_profile("handfast")
+
+_failed = pytest.StashKey[bool]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "disturbs_nodes: needs a cluster's nodes for itself")
+    shared.begin()
+
+
+def pytest_unconfigure() -> None:
+    shared.end()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item,
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    if report.failed:
+        item.stash[_failed] = True
+    return report
+
+
+@pytest.fixture
+def failed(request: pytest.FixtureRequest) -> Callable[[], bool]:
+    """Has the test failed? For fixtures that then tell what they know."""
+    return lambda: request.node.stash.get(_failed, False)

@@ -13,7 +13,7 @@ die() {
 }
 
 # pin NAME: the version of NAME in scripts/pins
-pin() { awk -v name="$1" '$1 == name { print $2 }' scripts/pins; }
+pin() { awk -v name="$1" '$1 == name { print $2 }' "$checkout/scripts/pins"; }
 
 # at_least MINIMUM VERSION
 at_least() { printf '%s\n' "$1" "$2" | sort --check=quiet --version-sort; }

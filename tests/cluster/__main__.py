@@ -1,0 +1,94 @@
+"""What `make cluster` and its relatives run; options are variables of make: NAME, NODES, PROXY."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Callable
+from typing import cast
+
+from . import cgroups
+from .cluster import Cluster, provide_images
+from .lives import live
+from .settings import ClusterError, Proxy, Settings
+
+LIVES = 20
+
+
+def _settings() -> Settings:
+    name, proxy = os.environ.get("NAME") or "handfast", os.environ.get("PROXY") or "iptables"
+    nodes = os.environ.get("NODES") or "1"
+    return Settings(name, int(nodes) if nodes.isdecimal() else -1, cast(Proxy, proxy))
+
+
+def up() -> None:
+    cluster = Cluster(_settings())
+    began = time.monotonic()
+    cluster.up()
+    took = time.monotonic() - began
+    print(f"# {cluster.settings.name} is up, after {took:.1f} s; `make cluster-down` removes it")
+    print(f"export KUBECONFIG={cluster.settings.kubeconfig}")
+
+
+def down() -> None:
+    Cluster(_settings()).down()
+
+
+def status() -> None:
+    cluster = Cluster(_settings().found())
+    for name, machine in cluster.machines.items():
+        count = len(list(cgroups.processes(cluster.settings.name, name)))
+        print(
+            f"{name}: {f'{count} processes' if machine.running() else 'does not run'}; logs in {machine.log}"
+        )
+    print(cluster.kubectl("get", "nodes,pods", "--all-namespaces", "--output=wide"), end="")
+
+
+def logs() -> None:
+    cluster = Cluster(_settings().found())
+    for log in sorted(cluster.settings.state.glob("log/*/*.log")):
+        print(f"--- {log}")
+        print("\n".join(log.read_text(errors="replace").splitlines()[-40:]))
+    print(cluster.kubectl("get", "events", "--all-namespaces", "--sort-by=.lastTimestamp"), end="")
+
+
+def make_images() -> None:
+    for image in provide_images():
+        print(f"{image.names[0]}: {image.archive.stat().st_size / 1e6:.0f} MB, {image.archive}")
+
+
+def soak() -> None:
+    """Many lives of a cluster; each has to leave nothing."""
+    for number in range(LIVES):
+        settings = Settings("soak", 1 + number % 2, "nftables" if number % 4 < 2 else "iptables")
+        began = time.monotonic()
+        live(settings)
+        print(f"life {number + 1} of {LIVES}: {settings.nodes} nodes, {settings.proxy}, ", end="")
+        print(f"{time.monotonic() - began:.1f} s, nothing left", flush=True)
+
+
+COMMANDS: dict[str, Callable[[], None]] = {
+    "up": up,
+    "down": down,
+    "status": status,
+    "logs": logs,
+    "images": make_images,
+    "soak": soak,
+}
+
+
+def main() -> int:
+    if sys.argv[1:] not in [[name] for name in COMMANDS]:
+        print(f"usage: python -m tests.cluster {'|'.join(COMMANDS)}", file=sys.stderr)
+        return 2
+    try:
+        COMMANDS[sys.argv[1]]()
+    except ClusterError as error:
+        print(f"cluster: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

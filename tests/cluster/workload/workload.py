@@ -1,0 +1,61 @@
+"""What runs in the pods of tests.
+
+workload.py              UDP port 7 echoes, port 8 tells who answers and who asked; both families
+workload.py idle         answers nobody: for a second container of a pod
+workload.py note WORD    writes WORD and the time to the log of the container, from a hook for instance
+"""
+
+from __future__ import annotations
+
+import os
+import selectors
+import signal
+import socket
+import sys
+import time
+
+ECHO, WHO = 7, 8
+
+
+def note(word: str, file: str = "/proc/1/fd/1") -> None:
+    """A line of the log: the time, the same on all nodes, and what happened."""
+    with open(file, "w") as log:  # noqa: PTH123
+        log.write(f"{time.time():.4f} {word}\n")
+
+
+def serve(linger: float, ports: tuple[int, ...]) -> None:
+    """Until SIGTERM, and `linger` seconds longer."""
+    ends: list[float] = []
+
+    def end(*_: object) -> None:
+        note("SIGTERM")
+        ends.append(time.monotonic() + linger)
+
+    signal.signal(signal.SIGTERM, end)
+    selector = selectors.DefaultSelector()
+    for port in ports:
+        opened = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
+        opened.bind(("::", port))
+        selector.register(opened, selectors.EVENT_READ)
+    note("serving")
+    while not ends or time.monotonic() < ends[0]:
+        for key, _ in selector.select(0.05):
+            asked = key.fileobj
+            assert isinstance(asked, socket.socket)
+            answer(asked)
+    note("exit")
+
+
+def answer(opened: socket.socket) -> None:
+    payload, client = opened.recvfrom(65536)
+    if opened.getsockname()[1] == WHO:
+        address = client[0].removeprefix("::ffff:")
+        payload = f"{socket.gethostname()} {address} {client[1]}".encode()
+    opened.sendto(payload, client)
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["note"]:
+        note(sys.argv[2])
+    else:
+        serve(float(os.environ.get("LINGER", "0")), () if sys.argv[1:] == ["idle"] else (ECHO, WHO))
