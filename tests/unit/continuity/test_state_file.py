@@ -299,20 +299,24 @@ def test_file_systems_are_told_apart() -> None:
 # --- secrets -------------------------------------------------------------------------------------
 
 
-def mapping_flags(path: Path) -> list[set[str]]:
-    """Of each mapping of the file in this process (proc(5), VmFlags)."""
+def mappings(path: Path) -> list[tuple[int, set[str]]]:
+    """Bytes and VmFlags (proc(5)) of each mapping of the file in this process; neighbours may be one."""
     blocks = re.split(r"(?m)^(?=[0-9a-f]+-)", Path("/proc/self/smaps").read_text())
-    flags = [re.search(r"VmFlags: (.*)", block) for block in blocks if str(path) in block]
-    return [set(found[1].split()) for found in flags if found]
+    found = []
+    for block in (block for block in blocks if str(path) in block):
+        first, last = re.findall(r"[0-9a-f]+", block)[:2]
+        flags = re.search(r"VmFlags: (.*)", block)
+        found.append((int(last, 16) - int(first, 16), set(flags[1].split()) if flags else set()))
+    return found
 
 
 def test_keys_are_neither_swapped_nor_dumped(path: Path) -> None:
     with opened(path) as state:
         for number in range(PEERS_PER_EXTENT + 1):
             state.memory.peer_marks(number.to_bytes(32, "big")).last_sent = 1.0
-        flags = mapping_flags(path)
-        assert len(flags) == 3, "header, first extent, second"
-        assert all({"lo", "dd"} <= each for each in flags)
+        found = mappings(path)
+        assert sum(size for size, _ in found) == path.stat().st_size, "header, first extent, second"
+        assert all({"lo", "dd"} <= flags for _, flags in found)
 
 
 def _without_a_right_to_lock() -> None:
@@ -322,7 +326,7 @@ def _without_a_right_to_lock() -> None:
 
 def _is_told_that_keys_may_be_swapped(path: Path, caplog: pytest.LogCaptureFixture) -> None:
     with opened(path):
-        assert all("lo" not in each for each in mapping_flags(path))
+        assert all("lo" not in flags for _, flags in mappings(path))
     assert caplog.text.count("session keys may be swapped to a disk") == 1
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from hashlib import blake2s
 from ipaddress import IPv4Address, IPv6Address
 from typing import NamedTuple
+
+from .hashes import blake2s
 
 
 class Endpoint(NamedTuple):
