@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from unittest.mock import patch
 
 import pytest
@@ -239,7 +238,7 @@ def test_an_endpoint_that_a_person_set_outlives_the_process() -> None:
 def say_where(server: Server, client: Host, where: Endpoint) -> None:
     """Edits the configuration file."""
     key = client.key.public
-    server.peers[key] = replace(server.peers[key], endpoint=where)
+    server.peers[key] = server.peers[key]._replace(endpoint=where)
 
 
 def endpoint_of(server: Server, client: Host) -> tuple[str, int, int]:
