@@ -49,6 +49,7 @@ def test_every_bug_has_its_patch() -> None:
     assert {patch.stem for patch in BUGS.glob("*.patch")} == {bug for bug, _, _ in FOUND}
 
 
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize(("bug", "sight", "report"), FOUND)
 def test_a_bug_is_noticed(bug: str, sight: str, report: str, tmp_path: Path) -> None:
     """The model runs against a copy with the bug in it, in a process of its own."""
@@ -62,7 +63,7 @@ def test_a_bug_is_noticed(bug: str, sight: str, report: str, tmp_path: Path) -> 
         env={"PYTHONPATH": f"{tmp_path / 'tunnel'}:{ROOT}"},
         capture_output=True,
         text=True,
-        timeout=100,
+        timeout=280,
     )
     assert done.returncode == 1, "no history went wrong"
     assert report in done.stdout, done.stdout + done.stderr
