@@ -33,8 +33,8 @@ HEALED_WITHIN = 40.0
 HEALED_WITHIN_AFTER_TWO_OWNERS = 190.0
 """Sessions that a process without the state made are unknown to the next one, which has it. If the clock was
 ahead meanwhile, only the client can begin, and it does when its session is too old: REJECT_AFTER_TIME."""
-VOID_WITHIN = 8.0
-"""REKEY_TIMEOUT, if the initiation that voids hoarded ones was lost."""
+VOID_WITHIN = 16.0
+"""CADENCE_INTERVAL and its jitter, where a greeting to a former address still goes on."""
 WAITS = (0.001, 0.02, 0.1, 1.0, 6.0, 16.0, 61.0, 125.0, 185.0)
 SKEWS = (-3600.0, 0.0, 0.0, 3600.0)
 PATHS = (Path(), Path(0.02, 0.1, 0.0, 0.5), Path(0.01, 0.3, 0.3, 0.3), Path(loss=1.0))
@@ -78,7 +78,7 @@ class History:
             self.epochs[client] = self.removals[client] = self.forgotten[client] = 0
             self.server.meet(client, endpoint=bool(seed & 1))
             client.meet(self.server)
-        self.server.on_start = self._note_removals
+        self.server.on_told = self._note_removals
 
     def close(self) -> None:
         self._listening.close()

@@ -46,7 +46,8 @@ class Server(Host):
         self.lineage: Lineage = (0, 0)
         self.lineages: dict[int, Lineage] = {}
         """By incarnation."""
-        self.on_start: Callable[[], None] = lambda: None
+        self.on_told: Callable[[], None] = lambda: None
+        """Called when a start is told of all peers that there are."""
         super().__init__(network, len(network.hosts) + 1, settings, PlainMemory())
         network.hosts[self.endpoint.address] = self
 
@@ -72,22 +73,27 @@ class Server(Host):
             if memory is not None and memory.drained:
                 self.device.freeze(self.network.now)
             self._set_clock()
-            self._come_up_configured(up_first=up_first)
-            self.on_start()
+            if self._come_up_configured(up_first=up_first):
+                self.on_told()
             self.turn()
         self._read_what_waits(same_keeper=same_keeper)
 
-    def _come_up_configured(self, *, up_first: bool) -> None:
-        """A worker of the same keeper goes on with what the last one accepted; people make up the rest."""
+    def _come_up_configured(self, *, up_first: bool) -> bool:
+        """A worker of the same keeper goes on with what the last one accepted; people make up the rest.
+
+        Whether it was told of all peers that there are, and so of those that there are no more.
+        """
         if up_first:
             self.device.up(self.network.now)
         if self.saved is not None:
             self.device.succeed(PackedConfiguration(self.saved[0]), self.network.now)
-        if self.saved is None or self.saved[1] != self._configuration():
+        is_told = self.saved is None or self.saved[1] != self._configuration()
+        if is_told:
             peers = tuple(self.peers.values())
             self._apply(InterfaceChange(self.key.secret, listen_port=PORT, replace_peers=True, peers=peers))
         if not up_first:
             self.device.up(self.network.now)
+        return is_told
 
     def _configuration(self) -> Configuration:
         return self.key.secret, self.peers.copy()
