@@ -8,7 +8,8 @@ from math import inf
 import pytest
 
 from handfast_tunnel.core.configuration import InterfaceChange, PeerChange, Settings
-from handfast_tunnel.core.messages import TYPE_INITIATION
+from handfast_tunnel.core.endpoint import Endpoint
+from handfast_tunnel.core.messages import TYPE_INITIATION, TYPE_RESPONSE
 
 from .network import Datagram, Host, Network
 
@@ -73,6 +74,28 @@ def test_peer_is_greeted_when_its_endpoint_comes_last(network: Network, client: 
     assert not network.wire
     server.configure(InterfaceChange(peers=(PeerChange(client.key.public, endpoint=client.endpoint),)))
     assert len(initiations(network, server)) == 1
+
+
+def test_forced_handshakes_that_never_arrived_are_voided_once_the_peer_is_heard(
+    network: Network, client: Host
+) -> None:
+    """It has its session all the while; who caught them could move it."""
+    server = network.host(Settings(announce=False))
+    server.meet(client, endpoint=False)
+    client.meet(server)
+    client.send(server, b"x")
+    network.run(1)
+    network.lose = lambda _: True
+    server.initiate(client)
+    network.run(100)
+    caught = initiations(network, server)[-1]
+    network.lose = lambda _: False
+    client.send(server, b"on the same session")
+    network.run(1)
+    network.wire.clear()
+    client.deliver([caught.payload], Endpoint("203.0.113.9", 1))
+    network.run(0.1)
+    assert not network.sent(client, TYPE_RESPONSE)
 
 
 def test_expired_session_is_none(network: Network, client: Host) -> None:

@@ -160,7 +160,8 @@ class Handshakes:
     def void_hoarded(self, peer: Peer, now: float) -> None:
         """One more initiation, to where the peer is now, makes worthless what somebody may hoard (RECOVERY,
         section 6)."""
-        if peer.unanswered_initiation and not peer.slots and not self._interface.strict:
+        under_way = peer.slots and now - peer.last_initiation_sent < REKEY_TIMEOUT
+        if peer.unanswered_initiation and not under_way and not self._interface.strict:
             self.initiate(peer, now, Initiate.RECOVERY)
 
     def forget_stale(self, peer: Peer, now: float) -> None:

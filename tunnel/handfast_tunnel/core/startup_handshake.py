@@ -164,9 +164,11 @@ class StartupHandshakes:
 
     def heard(self, peer: Peer, now: float) -> None:
         """The peer was heard on a session that lived through the interruption."""
-        if peer.recovery is not None and peer.recovery.method == "resumed":
-            peer.recovery.state = "recovered"
+        recovery = peer.recovery
+        if recovery is not None and recovery.state == "waiting":
             self._handshakes.void_hoarded(peer, now)
+            if recovery.method == "resumed":
+                recovery.state = "recovered"
         self._end_outage(peer, "resumed", now)
 
     def _end_outage(self, peer: Peer, method: Method, now: float) -> None:
