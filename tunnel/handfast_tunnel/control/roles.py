@@ -118,6 +118,8 @@ class Standing:
     """While draining: the pod that may have its export."""
     last_call: str = ""
     """Which role call was accepted last, and a digest of its body."""
+    stamp_floor: int = 0
+    """Other pods may have stamped initiations up to here; nanoseconds, as TAI64N counts."""
     displaced: bool = False
     """It was active until it heard of another: it never activates itself."""
 
@@ -134,6 +136,7 @@ class Call:
     successor: str = ""
     seconds: float = FREEZE_LIMIT
     has_export: bool = False
+    stamp_floor: int = 0
 
 
 def step(standing: Standing, call: Call) -> Standing:
@@ -212,7 +215,8 @@ def _after(standing: Standing, call: Call, rule: Rule) -> Standing:
     if standing.role in {Role.ACTIVE, Role.DRAINING} and rule.to is Role.STANDBY:
         after = replace(after, displaced=True)
     if rule.to is Role.ACTIVE and call.event is Event.ACTIVATE:
-        after = replace(after, displaced=False)
+        floor = max(standing.stamp_floor, call.stamp_floor)
+        after = replace(after, displaced=False, stamp_floor=floor)
     return after
 
 

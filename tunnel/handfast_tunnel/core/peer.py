@@ -183,9 +183,9 @@ class Peer:
         self.configured_endpoint = endpoint
         if self.endpoint is None or endpoint.address != self.endpoint.address:
             self.endpoint, self.cookie = endpoint, None
-            if self._is_known:
+            if self.has_marks:
                 self.marks.endpoint = endpoint
-        if self._is_known:
+        if self.has_marks:
             self.marks.configured_endpoint = endpoint.checksum()
 
     def recall_endpoint(self) -> None:
@@ -199,12 +199,13 @@ class Peer:
             marks.configured_endpoint = configured.checksum()
 
     @property
-    def _is_known(self) -> bool:
+    def has_marks(self) -> bool:
+        """Whether anything worth keeping is known of it."""
         return self._marks is not None or self._memory.knows(self.public_key)
 
     def erase_marks(self) -> None:
         """The peer is gone."""
-        if self._is_known:
+        if self.has_marks:
             self.marks.erase()
 
     @property

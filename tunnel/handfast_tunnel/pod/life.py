@@ -1,0 +1,155 @@
+"""The life of a pod's tunnel: read what is mounted, set up the network, serve, end.
+
+Nothing here waits for the operator or for Kubernetes. The HTTP server is loaded after the first packets.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import sys
+import time
+from collections.abc import Callable, Mapping
+from typing import NamedTuple, Protocol
+
+from .. import __version__
+from ..adapters import control, uapi_server
+from ..adapters.event_loop import EventLoop
+from ..adapters.keeper import Keeper, KeeperLine, RestartLimit
+from ..adapters.outliving import Outliving
+from ..adapters.process import (
+    configure_logging,
+    end_on_signals,
+    protect_secrets,
+    spread_garbage_collection,
+)
+from ..adapters.text import parse_base64_key
+from ..adapters.tun import Tun
+from ..adapters.tunnel import Tunnel
+from ..continuity.state_file import StateFile, StateRefusedError, prepare_directory
+from ..control.configuration import Configuration
+from ..control.roles import Standing
+from ..control.state import State
+from ..core.handover import Handed
+from ..errors import HandfastError, StartError
+from . import translate
+from .accepted import STATE_FILE, Accepted, load, load_newest
+from .gateway import Gateway, Identity
+from .options import PodOptions
+from .surroundings import Surroundings
+
+log = logging.getLogger(__name__)
+
+
+def run(options: PodOptions) -> int:
+    """The exit status; raises StartError."""
+    protect_secrets()
+    spread_garbage_collection()
+    configure_logging("pod", options.log_level)
+    os.environ["HANDFAST_RUN_DIR"] = str(options.run_directory)
+    return Keeper(lambda line: _serve(options, line), RestartLimit(), lambda: None).run()
+
+
+def _serve(options: PodOptions, line: KeeperLine) -> int:
+    """One worker's life."""
+    try:
+        pod = _open(options, line)
+    except HandfastError as error:
+        print(f"handfast-tunnel: {error}", file=sys.stderr)
+        return 1
+    end_on_signals(pod.gateway.tunnel)
+    log.info("handfast-tunnel %s runs", __version__)
+    status = pod.gateway.tunnel.run()
+    for server in pod.servers:
+        server.close()
+    return status
+
+
+class Server(Protocol):
+    def close(self) -> None: ...
+
+
+class _Pod(NamedTuple):
+    gateway: Gateway
+    servers: list[Server]
+
+
+def _open(options: PodOptions, line: KeeperLine) -> _Pod:
+    accepted, configuration = _read(options)
+    spec = configuration.tunnel
+    tun = Tun.from_descriptor(line.inherited["tun"]) if line.inherited else Tun.create(spec.interface)
+    surroundings = Surroundings(tun.name)
+    surroundings.set_up(spec)
+    outliving = _outliving(options, spec.interface, line)
+    if not line.inherited:
+        line.hold("tun", tun.fileno())
+    tunnel = Tunnel(tun, EventLoop(), translate.settings(spec), outliving)
+    stored = accepted.load_standing(spec.uid)
+    state = _state(options) if stored is None else None
+    standing = stored or Standing(term=state.term if state else 0, heard=state.term if state else 0)
+    identity = Identity(options.pod_uid, outliving.state.incarnation if outliving else 0)
+    gateway = Gateway(tunnel, accepted, configuration, standing, identity)
+    offset = time.time() - tunnel.loop.now
+    ceiling = state.outbound_timestamp_ceiling if state is not None else None
+    gateway.boot(_known(state, offset), translate.stamp_from_text(ceiling))
+    return _Pod(gateway, _start_servers(gateway, line))
+
+
+def _read(options: PodOptions) -> tuple[Accepted, Configuration]:
+    """What is configured, and where it will be kept."""
+    try:
+        prepare_directory(options.state, any_file_system=False)
+    except (HandfastError, OSError) as error:
+        raise StartError(f"--state {options.state} cannot hold secrets: {error}") from None
+    accepted = Accepted(options.state)
+    return accepted, load_newest(options.config, accepted)
+
+
+def _state(options: PodOptions) -> State | None:
+    return load(options.state_secret / STATE_FILE, State.parse) if options.state_secret else None
+
+
+def _known(state: State | None, wall_offset: float) -> Mapping[bytes, Handed]:
+    if state is None:
+        return {}
+    return {
+        parse_base64_key(key): translate.remembered(peer, state.created, wall_offset)
+        for key, peer in state.peers.items()
+    }
+
+
+def _outliving(options: PodOptions, interface: str, line: KeeperLine) -> Outliving | None:
+    """Without it everything works, but sessions end with the process."""
+    try:
+        state = StateFile(options.state / f"{interface}.state", interface)
+    except (StateRefusedError, OSError) as error:
+        log.warning("sessions will end with this process: %s", error)
+        return None
+    return Outliving(state, None, line)
+
+
+def _start_servers(gateway: Gateway, line: KeeperLine) -> list[Server]:
+    """The sockets of `wg` and of hooks; a pod whose file system has no room for them runs without."""
+    tunnel = gateway.tunnel
+    servers: list[Server] = []
+    if (uapi := _listener("uapi", uapi_server.open_listener, tunnel.name, line)) is not None:
+        servers.append(uapi_server.UapiServer(tunnel, uapi))
+    if (local := _listener("control", control.open_listener, tunnel.name, line)) is not None:
+        servers.append(control.ControlServer(tunnel, local))
+    return servers
+
+
+def _listener(
+    name: str, listen: Callable[[str], socket.socket], interface: str, line: KeeperLine
+) -> socket.socket | None:
+    """As it was inherited, or opened and held by the keeper."""
+    if name in line.inherited:
+        return socket.socket(fileno=line.inherited[name])
+    try:
+        listener = listen(interface)
+    except StartError as error:
+        log.warning("the pod runs without its local %s socket: %s", name, error)
+        return None
+    line.hold(name, listener.fileno())
+    return listener
