@@ -2,26 +2,14 @@
 
 from __future__ import annotations
 
-import pytest
-
 from handfast_tunnel.control import Configuration
 from tests.lab.implementations import Implementation
 from tests.lab.namespaces import wait_until
 from tests.lab.network import Network
-from tests.lab.peer import Acquaintance, KeyPair, Peer
+from tests.lab.peer import KeyPair, Peer
 from tests.lab.pods import Pod, peer_spec, tunnel_spec
 
 KEYS = KeyPair.generate()
-
-
-class Gateway:
-    """A pod as a client knows it."""
-
-
-def client_of(network: Network, implementation: Implementation, address: str) -> Peer:
-    (host,) = network.add("client")
-    client = Peer(host, implementation)
-    return client
 
 
 def test_it_serves_a_client_from_mounted_files_alone(network: Network, wireguard_go: Implementation) -> None:

@@ -6,13 +6,30 @@ moves its address from one pod to another, as kube-proxy does when a selector ch
 
 from __future__ import annotations
 
+import asyncio
+import ssl
 import sys
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import TypeVar
 
-from handfast_tunnel.control import Configuration, PeerSpec, State, TunnelSpec
+from aiohttp import BaseConnector, TCPConnector
 
-from .namespaces import Process, wait_until
+from handfast_tunnel.control import (
+    Configuration,
+    ControlClient,
+    ControlError,
+    PeerSpec,
+    Refused,
+    State,
+    Status,
+    TlsFiles,
+    TunnelSpec,
+)
+
+from .certificates import Authority
+from .namespaces import Node, Process, wait_until
 from .network import Host, Network
 from .peer import PORT, KeyPair, Peer
 
@@ -41,10 +58,69 @@ def peer_spec(client: Peer, **changes: object) -> PeerSpec:
     return replace(spec, **changes)  # type: ignore[arg-type]
 
 
+T = TypeVar("T")
+
+
+class Sidecar(ControlClient):
+    """A client whose connections begin in a node of the lab."""
+
+    def __init__(self, node: Node, address: str, tls: TlsFiles, answer_time: float) -> None:
+        super().__init__(address, 9587, tls, namespace="default", tunnel="office", answer_time=answer_time)
+        self._node = node
+
+    def _connector(self, context: ssl.SSLContext) -> BaseConnector:
+        return TCPConnector(ssl=context, socket_factory=lambda info: self._node.socket(*info[:3]))
+
+
+class Operator:
+    """Calls sidecars from the router, as the real one would from its pod."""
+
+    def __init__(self, network: Network, authority: Authority) -> None:
+        self.node = network.router
+        self.tls = authority.operator(network.lab.directory / "operator")
+
+    def call(self, pod: Pod, call: Callable[[ControlClient], Awaitable[T]], *, answer_time: float = 5.0) -> T:
+        async def connected() -> T:
+            async with Sidecar(self.node, pod.host.ipv4, self.tls, answer_time) as sidecar:
+                return await call(sidecar)
+
+        return asyncio.run(connected())
+
+    def status(self, pod: Pod) -> Status:
+        return self.call(pod, lambda sidecar: sidecar.status())
+
+    def wait_for_api(self, pod: Pod) -> Status:
+        """Until the pod's control API answers."""
+
+        def answers() -> bool:
+            try:
+                self.status(pod)
+            except (ControlError, Refused):
+                return False
+            return True
+
+        wait_until(answers, 20, f"the control API of {pod.name}", 0.1)
+        return self.status(pod)
+
+    def hand_over(self, old: Pod, new: Pod, service: Service, *, term: int, generation: int = 1) -> None:
+        """Drain, activate, flip, commit."""
+        export = self.call(old, lambda s: s.drain(term=term, generation=generation, successor_uid=new.uid))
+        self.call(new, lambda s: s.activate(term=term, generation=generation, export=export))
+        service.point(new)
+        self.call(old, lambda s: s.commit(term=term))
+
+
 class Pod:
     """One pod of a tunnel. `start` may be called again: then it is the next container of the same pod."""
 
-    def __init__(self, host: Host, configuration: Configuration, *, state: State | None = None) -> None:
+    def __init__(
+        self,
+        host: Host,
+        configuration: Configuration,
+        *,
+        authority: Authority | None = None,
+        state: State | None = None,
+    ) -> None:
         self.host, self.node = host, host.node
         self.name = host.name
         self.uid = f"uid-{host.name}"
@@ -52,6 +128,8 @@ class Pod:
         for folder in ("config", "state", "tls"):
             (self.mounts / folder).mkdir(parents=True)
         self.mount(configuration)
+        if authority is not None:
+            authority.sidecar(self.mounts / "tls")
         if state is not None:
             (self.mounts / "state/state.jsonl.gz").write_bytes(state.dump())
         self.process: Process | None = None

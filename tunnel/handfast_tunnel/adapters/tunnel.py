@@ -67,6 +67,7 @@ class Tunnel:
         marks: Words = outliving.state.queue_drops if outliving else plain
         self.drops = Drops(self.device.statistics.dropped, tun, self._link, marks)
         self._handshakes = HandshakeShare(self.device, lambda: loop.now, self._transmit)
+        self._applying = False
         self._told_of_port = False
         self._former_port = outliving.listen_port if outliving else 0
         """Where others last found a former process."""
@@ -322,6 +323,15 @@ class Tunnel:
 
     def apply(self, change: InterfaceChange) -> Iterator[None]:
         """A job that applies a whole change in one swap, or raises ConfigurationError and changes nothing."""
+        while self._applying:
+            yield
+        self._applying = True
+        try:
+            yield from self._apply(change)
+        finally:
+            self._applying = False
+
+    def _apply(self, change: InterfaceChange) -> Iterator[None]:
         if change.drain is False:
             self._check_thaw()
         transaction = self.device.transaction()

@@ -5,6 +5,7 @@ The operator imports only this of the tunnel; nothing here needs cryptography, a
 
 from __future__ import annotations
 
+from .client import ControlClient
 from .configuration import (
     Configuration,
     ForwardingSpec,
@@ -19,9 +20,12 @@ from .export import Export
 from .roles import Role
 from .state import PeerState, State
 from .status import FamilyStatus, ForwardingStatus, PeerStatus, RecoveryProgress, Status
+from .trust import OPERATOR_URI, TlsFiles, sidecar_uri
 
 __all__ = [
+    "OPERATOR_URI",
     "Configuration",
+    "ControlClient",
     "ControlError",
     "DocumentError",
     "Export",
@@ -39,5 +43,7 @@ __all__ = [
     "Role",
     "State",
     "Status",
+    "TlsFiles",
     "TunnelSpec",
+    "sidecar_uri",
 ]

@@ -141,7 +141,7 @@ class Call:
 
 def step(standing: Standing, call: Call) -> Standing:
     """The standing after `call`. Raises Refused, and then nothing is changed."""
-    if _repeats(standing, call):
+    if repeats(standing, call):
         return standing
     rule = TABLE.get((standing.role, call.event))
     if rule is None:
@@ -157,7 +157,7 @@ def step(standing: Standing, call: Call) -> Standing:
     return _after(standing, call, rule)
 
 
-def _repeats(standing: Standing, call: Call) -> bool:
+def repeats(standing: Standing, call: Call) -> bool:
     """Whether the call was accepted before and its effect still holds: then it gets the same answer."""
     holds = {Event.ACTIVATE: Role.ACTIVE, Event.DRAIN: Role.DRAINING}.get(call.event)
     name = f"{call.event} {call.digest}"

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Generator, Iterator, Mapping
+from collections import Counter
+from collections.abc import Generator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol
 
@@ -60,6 +61,8 @@ class Gateway:
         self.offering = False
         self.control_call_at: float | None = None
         """When the operator last called."""
+        self.handovers: Counter[str] = Counter()
+        """How those that this pod took part in ended."""
         self._store = store
         self._began = tunnel.loop.now
 
@@ -78,19 +81,20 @@ class Gateway:
         if standing.role is Role.COMMITTED:
             device.commit_handover(standing.term, self.tunnel.loop.now)
         log.info("%s at term %d, generation %d", standing.role, standing.term, self.configuration.generation)
-        self._watch()
+        self._keep_watch()
 
-    def _watch(self) -> None:
+    def _keep_watch(self) -> None:
+        self._look()
+        self.tunnel.loop.call_at(self.tunnel.loop.now + WATCH_INTERVAL, self._keep_watch)
+
+    def _look(self) -> None:
         """What happens by itself: a pod thaws, or begins alone."""
-        loop = self.tunnel.loop
-        now = loop.now
+        now = self.tunnel.loop.now
         if self.standing.role is Role.DRAINING:
             self._take(Call(Event.TIME, now=now))
         elif roles.begins_alone(self.standing, self.configuration.tunnel.replicas, self.silence(now)):
             log.warning("nobody has called for %g s, and this is the only replica", roles.ALONE_AFTER)
             self._take(Call(Event.ALONE, term=self.standing.term, now=now))
-        due = min(now + WATCH_INTERVAL, self.standing.thaw_at or now + WATCH_INTERVAL)
-        loop.call_at(max(due, now + 0.001), self._watch)
 
     def silence(self, now: float) -> float:
         """Seconds since the operator's last call, or since the start."""
@@ -108,9 +112,22 @@ class Gateway:
             return
         self._store.save_standing(after, self.configuration.tunnel.uid)
         self.standing = after
+        if after.thaw_at is not None:
+            self.tunnel.loop.call_at(after.thaw_at, self._look)
         if after.role is not before.role:
             log.info("%s -> %s (%s), term %d", before.role, after.role, call.event, after.term)
+            self._count(before.role, call.event, after.role)
             self._enter(before.role, after)
+
+    def _count(self, before: Role, event: Event, after: Role) -> None:
+        if after is Role.COMMITTED:
+            self.handovers["committed"] += 1
+        elif before is Role.DRAINING:
+            self.handovers[
+                "timeout" if event is Event.TIME else "displaced" if event is Event.HEAR else "thawed"
+            ] += 1
+        elif before is Role.STANDBY and event is Event.ACTIVATE:
+            self.handovers["activated"] += 1
 
     def _enter(self, before: Role, after: Standing) -> None:
         tunnel = self.tunnel
@@ -200,7 +217,7 @@ class Gateway:
 
     # --- configuration ----------------------------------------------------------------------------
 
-    def apply(self, new: Configuration, change: InterfaceChange, draft: Draft) -> Iterator[None]:
+    def apply(self, new: Configuration, change: InterfaceChange, draft: Draft) -> Generator[None, None, None]:
         """A job: in force and stored when it ends; raises Refused, and then neither is."""
         try:
             yield from self.tunnel.apply(change)

@@ -31,9 +31,11 @@ from ..continuity.state_file import StateFile, StateRefusedError, prepare_direct
 from ..control.configuration import Configuration
 from ..control.roles import Standing
 from ..control.state import State
+from ..control.trust import TlsFiles
+from ..core.endpoint import Endpoint
 from ..core.handover import Handed
 from ..errors import HandfastError, StartError
-from . import translate
+from . import server, translate
 from .accepted import STATE_FILE, Accepted, load, load_newest
 from .gateway import Gateway, Identity
 from .options import PodOptions
@@ -61,8 +63,8 @@ def _serve(options: PodOptions, line: KeeperLine) -> int:
     end_on_signals(pod.gateway.tunnel)
     log.info("handfast-tunnel %s runs", __version__)
     status = pod.gateway.tunnel.run()
-    for server in pod.servers:
-        server.close()
+    for each in pod.servers:
+        each.close()
     return status
 
 
@@ -93,7 +95,9 @@ def _open(options: PodOptions, line: KeeperLine) -> _Pod:
     offset = time.time() - tunnel.loop.now
     ceiling = state.outbound_timestamp_ceiling if state is not None else None
     gateway.boot(_known(state, offset), translate.stamp_from_text(ceiling))
-    return _Pod(gateway, _start_servers(gateway, line))
+    servers = _start_local_servers(gateway, line)
+    servers.append(_start_http(gateway, surroundings, accepted, options, line))
+    return _Pod(gateway, servers)
 
 
 def _read(options: PodOptions) -> tuple[Accepted, Configuration]:
@@ -129,7 +133,23 @@ def _outliving(options: PodOptions, interface: str, line: KeeperLine) -> Outlivi
     return Outliving(state, None, line)
 
 
-def _start_servers(gateway: Gateway, line: KeeperLine) -> list[Server]:
+def _start_http(
+    gateway: Gateway, surroundings: Surroundings, accepted: Accepted, options: PodOptions, line: KeeperLine
+) -> Server:
+    def listener(name: str, address: Endpoint) -> socket.socket:
+        if name in line.inherited:
+            return socket.socket(fileno=line.inherited[name])
+        opened = server.open_listener(f"--{name}", address)
+        line.hold(name, opened.fileno())
+        return opened
+
+    tls = TlsFiles.in_directory(options.tls) if options.tls is not None else None
+    metrics = listener("metrics", options.metrics)
+    api = listener("api", options.control) if tls is not None else None
+    return server.PodServer(gateway, surroundings, accepted, metrics=metrics, control=api, tls=tls)
+
+
+def _start_local_servers(gateway: Gateway, line: KeeperLine) -> list[Server]:
     """The sockets of `wg` and of hooks; a pod whose file system has no room for them runs without."""
     tunnel = gateway.tunnel
     servers: list[Server] = []
