@@ -10,9 +10,8 @@ from dataclasses import dataclass
 
 import pytest
 
-from handfast_tunnel.control import Configuration, Refused, Role
+from handfast_tunnel.control import Configuration, Role
 from tests.lab.certificates import Authority
-from tests.lab.filters import Message
 from tests.lab.implementations import Implementation
 from tests.lab.namespaces import wait_until
 from tests.lab.network import Network

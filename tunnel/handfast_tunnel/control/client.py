@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections.abc import Iterable, Mapping
+from io import BytesIO
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self
 
@@ -86,7 +87,7 @@ class ControlClient:
     async def put_config(self, configuration: Configuration, *, term: int | None = None) -> Status:
         headers = {"Content-Type": "application/jsonl", "Content-Encoding": "gzip", **_term(term)}
         body = await asyncio.to_thread(configuration.dump)
-        return Status.from_json(await self._call("PUT", "/v1/config", data=body, headers=headers))
+        return Status.from_json(await self._call("PUT", "/v1/config", data=BytesIO(body), headers=headers))
 
     async def patch_peers(self, patch: Patch, *, term: int | None = None) -> Status:
         answer = await self._call("PATCH", "/v1/peers", json=patch.to_json(), headers=_term(term))

@@ -224,3 +224,23 @@ def begins_alone(standing: Standing, replicas: int, silence: float) -> bool:
     """Whether a pod that nobody calls activates itself: the only replica, and no other was active for it."""
     alone = replicas == 1 and silence >= ALONE_AFTER
     return alone and standing.role is Role.STANDBY and not standing.displaced
+
+
+def describe() -> str:
+    """The table as Markdown, for the documents."""
+    wanted = {
+        Terms.NEW: "above every one heard",
+        Terms.HEARD: "the highest one heard",
+        Terms.ABOVE_OWN: "above its own",
+        Terms.ANY: "any",
+    }
+    rows = [
+        f"| {role} | {event} | {wanted[rule.terms]} | {rule.to} | {rule.meaning} |"
+        for (role, event), rule in TABLE.items()
+    ]
+    head = ["| role | event | its term | then | what the pod does |", "|---|---|---|---|---|"]
+    return "\n".join([*head, *rows]) + "\n"
+
+
+if __name__ == "__main__":
+    print(describe(), end="")

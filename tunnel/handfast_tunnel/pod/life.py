@@ -10,7 +10,8 @@ import os
 import socket
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from typing import NamedTuple, Protocol
 
 from .. import __version__
@@ -156,8 +157,14 @@ def _start_local_servers(gateway: Gateway, line: KeeperLine) -> list[Server]:
     if (uapi := _listener("uapi", uapi_server.open_listener, tunnel.name, line)) is not None:
         servers.append(uapi_server.UapiServer(tunnel, uapi))
     if (local := _listener("control", control.open_listener, tunnel.name, line)) is not None:
-        servers.append(control.ControlServer(tunnel, local))
+        servers.append(control.ControlServer(tunnel, local, partial(_answer_locally, gateway)))
     return servers
+
+
+def _answer_locally(gateway: Gateway, request: bytes) -> Iterator[str]:
+    from .local_calls import answer
+
+    return answer(gateway, request)
 
 
 def _listener(

@@ -82,6 +82,9 @@ class PodServer:
         if self._loop is not None:
             self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(CLOSE_TIME)
+        for listener in (self._metrics, self._control):
+            if listener is not None:
+                listener.close()
 
     def _run(self) -> None:
         if self._closing.wait(START_DELAY):

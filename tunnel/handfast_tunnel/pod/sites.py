@@ -69,9 +69,11 @@ class _Site:
             while True:
                 version = self._version()
                 server = await self._open(runner)
-                await self._while_unchanged(version)
-                if server is not None:
-                    server.close()
+                try:
+                    await self._while_unchanged(version)
+                finally:
+                    if server is not None:
+                        server.close()
         finally:
             await runner.cleanup()
 
