@@ -7,8 +7,12 @@ moves its address from one pod to another, as kube-proxy does when a selector ch
 from __future__ import annotations
 
 import asyncio
+import base64
+import os
+import signal
 import ssl
 import sys
+import time
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
@@ -21,21 +25,26 @@ from handfast_tunnel.control import (
     ControlClient,
     ControlError,
     PeerSpec,
+    PeerState,
     Refused,
     State,
     Status,
     TlsFiles,
     TunnelSpec,
 )
+from handfast_tunnel.core.tai64n import pack_stamp
 
 from .certificates import Authority
-from .namespaces import Node, Process, wait_until
+from .namespaces import LabError, Node, Process, wait_until
 from .network import Host, Network
-from .peer import PORT, KeyPair, Peer
+from .peer import PORT, KeyPair, Peer, uapi
 
 PROGRAM = str(Path(sys.executable).with_name("handfast-tunnel"))
 SUBNET = 88
 """That of the peers of a lab, so that a client's addresses fit."""
+INSIDE = f"10.{SUBNET}.0.200"
+INSIDE_IPV6 = f"fd{SUBNET}::c8"
+"""The tunnel's own addresses."""
 
 
 def tunnel_spec(keys: KeyPair, **changes: object) -> TunnelSpec:
@@ -45,7 +54,7 @@ def tunnel_spec(keys: KeyPair, **changes: object) -> TunnelSpec:
         name="office",
         uid="7b1d3a52-tunnel",
         private_key=keys.private,
-        addresses=(f"10.{SUBNET}.0.200/24", f"fd{SUBNET}::c8/64"),
+        addresses=(f"{INSIDE}/24", f"{INSIDE_IPV6}/64"),
         replicas=2,
     )
     return replace(spec, **changes)  # type: ignore[arg-type]
@@ -56,6 +65,12 @@ def peer_spec(client: Peer, **changes: object) -> PeerSpec:
         client.keys.public, None, (f"{client.ipv4}/32", f"{client.ipv6}/128"), name=client.host.name
     )
     return replace(spec, **changes)  # type: ignore[arg-type]
+
+
+def join(client: Peer, keys: KeyPair, address: str, allowed_ips: str = "0.0.0.0/0,::/0") -> None:
+    """Has a client, which runs, know the tunnel at `address`, as its configuration file would."""
+    where = f"[{address}]" if ":" in address else address
+    client.set("peer", keys.public, "allowed-ips", allowed_ips, "endpoint", f"{where}:{PORT}")
 
 
 T = TypeVar("T")
@@ -102,6 +117,13 @@ class Operator:
         wait_until(answers, 20, f"the control API of {pod.name}", 0.1)
         return self.status(pod)
 
+    def state_of(self, pod: Pod, term: int) -> State:
+        """What the operator would keep of a pod's peers; its mark for stamps is an hour ahead."""
+        peers = self.status(pod).peers or ()
+        known = [PeerState(p.public_key, p.endpoint, p.inbound_stamp, p.last_received) for p in peers]
+        ceiling = base64.b64encode(pack_stamp(time.time_ns() + 3600 * 10**9)).decode()
+        return State.of(time.time(), term, ceiling, known)
+
     def hand_over(self, old: Pod, new: Pod, service: Service, *, term: int, generation: int = 1) -> None:
         """Drain, activate, flip, commit."""
         export = self.call(old, lambda s: s.drain(term=term, generation=generation, successor_uid=new.uid))
@@ -112,6 +134,8 @@ class Operator:
 
 class Pod:
     """One pod of a tunnel. `start` may be called again: then it is the next container of the same pod."""
+
+    PROGRAM = PROGRAM
 
     def __init__(
         self,
@@ -127,16 +151,35 @@ class Pod:
         self.mounts = self.node.directory / f"pod-{host.name}"
         for folder in ("config", "state", "tls"):
             (self.mounts / folder).mkdir(parents=True)
+        self.configuration = configuration
         self.mount(configuration)
         if authority is not None:
             authority.sidecar(self.mounts / "tls")
         if state is not None:
-            (self.mounts / "state/state.jsonl.gz").write_bytes(state.dump())
+            self.mount_state(state)
         self.process: Process | None = None
 
     def mount(self, configuration: Configuration) -> None:
         """What the config Secret says from now on, as a start reads it."""
         (self.mounts / "config/config.jsonl.gz").write_bytes(configuration.dump())
+
+    def mount_state(self, state: State) -> None:
+        (self.mounts / "state/state.jsonl.gz").write_bytes(state.dump())
+
+    def replace(self, *, state: State | None = None) -> None:
+        """End it, and start another pod in its place: nothing of its memory is left, and its UID is new."""
+        self.running.terminate()
+        self.node.run("rm", "-rf", "/run/handfast")
+        self.uid += "-next"
+        if state is not None:
+            self.mount_state(state)
+        self.start()
+
+    def kill_worker(self) -> None:
+        """kill -9 of the process that serves: its keeper forks the next one."""
+        (former,) = self.running.children()
+        os.kill(former, signal.SIGKILL)
+        wait_until(lambda: self.running.children() not in ([], [former]), 5, "the next worker", 0.002)
 
     def command(self, *options: str) -> list[str]:
         return [
@@ -151,28 +194,40 @@ class Pod:
 
     def launch(self, *options: str, wrapper: tuple[str, ...] = ()) -> None:
         """Start it and do not wait."""
-        environment = {"LOG_LEVEL": "debug"}
+        # As an image has it, the modules are compiled.
+        environment = {"LOG_LEVEL": "debug", "PYTHONDONTWRITEBYTECODE": ""}
         self.process = self.node.start(*wrapper, *self.command(*options), environment=environment, log="pod")
 
     def start(self, *options: str, wrapper: tuple[str, ...] = ()) -> None:
         """Start it and wait until its interface is up."""
+        before = self._ups()
         self.launch(*options, wrapper=wrapper)
-        wait_until(self._is_up, 10, f"the interface of pod {self.name}")
+        wait_until(lambda: self._ups() > before or self._ended(), 10, f"the interface of pod {self.name}")
 
-    def _is_up(self) -> bool:
-        assert self.process is not None
-        if self.process.poll() is not None:
-            raise AssertionError(f"pod {self.name} ended: {self.process.output()}")
-        return ": up on port" in self.process.output()
+    def _ups(self) -> int:
+        """How many processes of the pod have brought the interface up."""
+        return 0 if self.process is None else self.process.output().count(": up on port")
+
+    def _ended(self) -> bool:
+        if self.running.poll() is not None:
+            raise LabError(f"pod {self.name} ended: {self.running.output()}")
+        return False
 
     @property
     def running(self) -> Process:
         assert self.process is not None
         return self.process
 
+    def program(self, *arguments: str) -> tuple[str, ...]:
+        return (PROGRAM, *arguments)
+
     def handfast(self, *arguments: str) -> str:
         """A command in the container, as hooks run it."""
-        return self.node.run(PROGRAM, *arguments)
+        return self.node.run(*self.program(*arguments))
+
+    def uapi(self, request: str) -> str:
+        """Talk to the configuration socket without `wg`."""
+        return uapi(self.node, self.configuration.tunnel.interface, request)
 
 
 class Service:

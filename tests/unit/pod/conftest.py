@@ -20,14 +20,13 @@ from handfast_tunnel.control import (
     TunnelSpec,
 )
 from handfast_tunnel.control.roles import Standing
-from handfast_tunnel.control.status import FamilyStatus
 from handfast_tunnel.core.configuration import InterfaceChange
 from handfast_tunnel.core.endpoint import Endpoint
 from handfast_tunnel.errors import ConfigurationError
 from handfast_tunnel.pod import server
 from handfast_tunnel.pod.accepted import Accepted
 from handfast_tunnel.pod.gateway import Gateway, Identity
-from handfast_tunnel.pod.surroundings import Surroundings, SurroundingsError
+from handfast_tunnel.pod.surroundings import Family, Surroundings, SurroundingsError
 from tests.lab.certificates import Authority
 from tests.unit.fake_tunnel import FakeTunnel
 
@@ -76,8 +75,8 @@ class PodTunnel(FakeTunnel):
 class FakeSurroundings:
     def __init__(self) -> None:
         self.mtu = 1420
-        self.ipv4 = FamilyStatus(ready=True)
-        self.ipv6 = FamilyStatus(ready=False, reason="IPv6ForwardingOff")
+        self.ipv4 = Family(ready=True, reason="")
+        self.ipv6 = Family(ready=False, reason="IPv6ForwardingOff")
         self.specs: list[TunnelSpec] = []
         self.failure: SurroundingsError | None = None
 

@@ -7,11 +7,13 @@ operator, and a sidecar of another tunnel cannot pose as this one's (KUBERNETES,
 
 from __future__ import annotations
 
-import ssl
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    import ssl
 
 OPERATOR_URI: Final = "handfast://operator"
 CLIENT_AUTH: Final = "1.3.6.1.5.5.7.3.2"
@@ -47,6 +49,8 @@ def _identity(path: Path) -> Iterable[int]:
 
 
 def _context(protocol: int, files: TlsFiles) -> ssl.SSLContext:
+    import ssl
+
     context = ssl.SSLContext(protocol)
     context.minimum_version = ssl.TLSVersion.TLSv1_3
     context.check_hostname = False
@@ -58,12 +62,16 @@ def _context(protocol: int, files: TlsFiles) -> ssl.SSLContext:
 
 def server_context(files: TlsFiles) -> ssl.SSLContext:
     """For a sidecar; raises OSError or ssl.SSLError for files that do not fit."""
+    import ssl
+
     return _context(ssl.PROTOCOL_TLS_SERVER, files)
 
 
 def client_context(files: TlsFiles, server_uri: str) -> ssl.SSLContext:
     """For the operator: nothing is sent before the other side has proved to be `server_uri`. (A pod's
     address is no name to check: it may be another pod's by now.)"""
+
+    import ssl
 
     class Checked(ssl.SSLObject):
         def do_handshake(self) -> None:

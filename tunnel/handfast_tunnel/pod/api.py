@@ -24,7 +24,7 @@ from ..control.export import Export, check
 from ..control.fields import Fields, parse_json
 from ..control.roles import FREEZE_LIMIT, Call, Event, Role
 from ..errors import ConfigurationError
-from . import translate
+from . import exchange, translate
 from .bridge import run, run_job
 from .report import gather
 from .surroundings import SurroundingsError
@@ -187,7 +187,7 @@ class Api:
         check(handover, pod_uid=self._gateway.identity.pod_uid, term=call.term, wall=wall)
         offset = wall - self._loop.now
         known = {
-            parse_base64_key(peer.public_key): translate.handed(peer, handover.created, offset)
+            parse_base64_key(peer.public_key): exchange.handed(peer, handover.created, offset)
             for peer in handover.peers
         }
         return known, translate.stamp_from_text(handover.outbound_ceiling)

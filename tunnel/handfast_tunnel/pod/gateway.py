@@ -17,7 +17,6 @@ from ..adapters.text import format_key
 from ..control import roles
 from ..control.configuration import Configuration
 from ..control.errors import CONFLICT, UNPROCESSABLE, Refused
-from ..control.export import ExportedPeer, Handover
 from ..control.roles import Call, Event, Role, Standing, step
 from ..core.configuration import InterfaceChange
 from ..core.handover import Handed
@@ -26,6 +25,7 @@ from . import translate
 
 if TYPE_CHECKING:
     from ..adapters.tunnel import Tunnel
+    from ..control.export import ExportedPeer, Handover
     from .accepted import Draft
 
 log = logging.getLogger(__name__)
@@ -194,13 +194,16 @@ class Gateway:
 
     def export(self) -> Generator[None, None, Handover]:
         """Everything the successor may know. Nothing of it changes: the device is frozen."""
+        from ..control.export import Handover
+        from . import exchange
+
         loop, device = self.tunnel.loop, self.tunnel.device
         created, offset = time.time(), time.time() - loop.now
         standing = self.standing
         peers: list[ExportedPeer] = []
         for piece in device.hand_out(loop.now):
             peers += [
-                translate.exported(format_key(p.public_key), known, offset)
+                exchange.exported(format_key(p.public_key), known, offset)
                 for p, known in piece
                 if known != Handed()
             ]

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 from ..adapters.text import format_key
 from ..control.status import (
     DrainingStatus,
+    FamilyStatus,
     ForwardingStatus,
     PeerStatus,
     RecoveryProgress,
@@ -62,7 +63,7 @@ def gather(gateway: Gateway, surroundings: Surroundings, *, peers: bool) -> Gene
         interface=tunnel.name,
         listen_port=device.listen_port,
         mtu=surroundings.mtu,
-        forwarding=ForwardingStatus(surroundings.ipv4, surroundings.ipv6),
+        forwarding=ForwardingStatus(FamilyStatus(*surroundings.ipv4), FamilyStatus(*surroundings.ipv6)),
         recovery=RecoveryProgress(progress["pending"], progress["waiting"], progress["recovered"]),
         connected=connected,
         max_received_age=max(0.0, now - last_received) if last_received else None,

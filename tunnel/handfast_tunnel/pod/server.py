@@ -10,12 +10,12 @@ import logging
 import socket
 import sys
 import threading
-from asyncio import AbstractEventLoop
 from typing import TYPE_CHECKING, Final
 
 from ..errors import StartError
 
 if TYPE_CHECKING:
+    from asyncio import AbstractEventLoop
     from collections.abc import Coroutine
 
     from ..control.trust import TlsFiles

@@ -7,12 +7,11 @@ IPv4 forwarding is set by netlink, which works in an unprivileged container. IPv
 from __future__ import annotations
 
 import logging
-from typing import Final
+from typing import Final, NamedTuple
 
 from ..adapters import network
 from ..adapters.network import Network
 from ..control.configuration import TunnelSpec
-from ..control.status import FamilyStatus
 from ..errors import HandfastError
 from . import firewall
 
@@ -28,6 +27,14 @@ class SurroundingsError(HandfastError):
     """The kernel refused an address, a route or an MTU."""
 
 
+class Family(NamedTuple):
+    """Whether packets of an address family are forwarded."""
+
+    ready: bool
+    reason: str
+    """Why not, in one word."""
+
+
 class Surroundings:
     """What was set up last around one interface."""
 
@@ -35,8 +42,8 @@ class Surroundings:
         self._interface = interface
         self._firewall: tuple[object, int] | None = None
         self.mtu = DEFAULT_MTU
-        self.ipv4 = FamilyStatus(ready=False, reason="NotConfigured")
-        self.ipv6 = FamilyStatus(ready=False, reason="NotConfigured")
+        self.ipv4 = Family(ready=False, reason="NotConfigured")
+        self.ipv6 = Family(ready=False, reason="NotConfigured")
 
     def set_up(self, spec: TunnelSpec) -> None:
         """Makes it so, touching only what differs; raises SurroundingsError."""
@@ -66,7 +73,7 @@ class Surroundings:
         self.ipv4 = _ipv4(self._interface, spec) if refused is None else refused
         self.ipv6 = _ipv6(spec) if refused is None else refused
 
-    def _install_firewall(self, spec: TunnelSpec) -> FamilyStatus | None:
+    def _install_firewall(self, spec: TunnelSpec) -> Family | None:
         wanted = (spec.forwarding, self.mtu)
         if self._firewall == wanted or not (spec.forwarding.ipv4 or spec.forwarding.ipv6):
             return None
@@ -74,30 +81,30 @@ class Surroundings:
             firewall.install(self._interface, spec.forwarding, self.mtu)
         except firewall.FirewallError as error:
             log.warning("%s: nothing is forwarded for its peers as asked for: %s", self._interface, error)
-            return FamilyStatus(ready=False, reason="FirewallRefused")
+            return Family(ready=False, reason="FirewallRefused")
         self._firewall = wanted
         return None
 
 
-def _ipv4(interface: str, spec: TunnelSpec) -> FamilyStatus:
+def _ipv4(interface: str, spec: TunnelSpec) -> Family:
     if not spec.forwarding.ipv4:
-        return FamilyStatus(ready=False, reason="Off")
+        return Family(ready=False, reason="Off")
     try:
         network.allow_ipv4_forwarding()
     except OSError as error:
         log.warning("%s: IPv4 forwarding cannot be switched on: %s", interface, error.strerror)
     if network.forwards_ipv4([interface]):
-        return FamilyStatus(ready=True, reason="")
-    return FamilyStatus(ready=False, reason="IPv4ForwardingOff")
+        return Family(ready=True, reason="")
+    return Family(ready=False, reason="IPv4ForwardingOff")
 
 
-def _ipv6(spec: TunnelSpec) -> FamilyStatus:
+def _ipv6(spec: TunnelSpec) -> Family:
     if not spec.forwarding.ipv6:
-        return FamilyStatus(ready=False, reason="Off")
+        return Family(ready=False, reason="Off")
     if not network.forwards_ipv6():
         try:
             network.allow_ipv6_forwarding()
         except OSError as error:
             log.info("IPv6 forwarding is off in this pod and cannot be switched on: %s", error.strerror)
-            return FamilyStatus(ready=False, reason=IPV6_FORWARDING_OFF)
-    return FamilyStatus(ready=True, reason="")
+            return Family(ready=False, reason=IPV6_FORWARDING_OFF)
+    return Family(ready=True, reason="")

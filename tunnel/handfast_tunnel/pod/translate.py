@@ -7,10 +7,9 @@ from typing import Final
 
 from ..adapters.text import parse_base64_key, parse_endpoint, parse_prefix
 from ..control.configuration import Configuration, Patch, PeerSpec, TunnelSpec
-from ..control.export import ExportedPeer, ExportedSession
 from ..control.state import PeerState
 from ..core.configuration import InterfaceChange, PeerChange, Settings
-from ..core.handover import ForeignSession, Handed
+from ..core.handover import Handed
 from ..core.noise import NO_PRESHARED_KEY
 from ..core.tai64n import pack_stamp, unpack_stamp
 
@@ -69,46 +68,19 @@ def stamp_from_text(text: str | None, created: float | None = None) -> int:
     return 0 if too_far else stamp
 
 
-def _inbound(text: str | None, created: float) -> bytes:
+def inbound(text: str | None, created: float) -> bytes:
     return b64decode(text) if text is not None and stamp_from_text(text, created) else b""
-
-
-def exported(public_key: str, handed: Handed, wall_offset: float) -> ExportedPeer:
-    """`wall_offset` is Unix time less the device's."""
-    return ExportedPeer(
-        public_key,
-        str(handed.endpoint) if handed.endpoint is not None else None,
-        b64encode(handed.inbound_stamp).decode() if handed.inbound_stamp else None,
-        stamp_to_text(handed.outbound_stamp),
-        handed.last_received + wall_offset if handed.last_received else None,
-        tuple([ExportedSession(s.index, s.born + wall_offset, s.highest_received) for s in handed.sessions]),
-    )
-
-
-def handed(peer: ExportedPeer, created: float, wall_offset: float) -> Handed:
-    return Handed(
-        parse_endpoint(peer.endpoint) if peer.endpoint is not None else None,
-        _inbound(peer.inbound_stamp, created),
-        stamp_from_text(peer.outbound_stamp, created),
-        _moment(peer.last_received, created, wall_offset),
-        tuple(
-            [
-                ForeignSession(s.index, _moment(s.born, created, wall_offset), s.highest_received)
-                for s in peer.sessions
-            ]
-        ),
-    )
 
 
 def remembered(peer: PeerState, created: float, wall_offset: float) -> Handed:
     """What a state document tells, which may be minutes old."""
     return Handed(
         parse_endpoint(peer.endpoint) if peer.endpoint is not None else None,
-        _inbound(peer.inbound_stamp, created),
-        last_received=_moment(peer.last_received, created, wall_offset),
+        inbound(peer.inbound_stamp, created),
+        last_received=moment(peer.last_received, created, wall_offset),
     )
 
 
-def _moment(unix: float | None, created: float, wall_offset: float) -> float:
+def moment(unix: float | None, created: float, wall_offset: float) -> float:
     """In this device's time; nothing happened after the document was made."""
     return max(0.0, min(unix, created) - wall_offset) if unix is not None else 0.0
