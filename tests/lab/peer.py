@@ -187,6 +187,12 @@ class Peer:
         what = f"{other.host.name} to answer {self.host.name}"
         wait_until(lambda: self.ping(other, ipv6=ipv6, timeout=1), timeout, what)
 
+    def reaches_address(self, address: str, timeout: float = 10) -> None:
+        """Ping an address inside the tunnel until it is answered."""
+        ping = ("ping", "-nqc1", "-W1", address)
+        what = f"{address} to answer {self.host.name}"
+        wait_until(lambda: self.node.attempt(*ping).returncode == 0, timeout, what)
+
     def wait_for_handshake(self, other: Peer, since: int = 0, timeout: float = 10) -> None:
         """Wait for one that completed after `since`, in Unix seconds."""
         what = f"a handshake of {self.host.name} with {other.host.name}"

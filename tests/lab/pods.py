@@ -218,6 +218,16 @@ class Pod:
         assert self.process is not None
         return self.process
 
+    def forbid_sysctls(self) -> None:
+        """As in most pods, /proc/sys cannot be written."""
+        self.node.run("sh", "-ec", "mount --bind /proc/sys /proc/sys; mount -o remount,bind,ro /proc/sys")
+
+    def capabilities(self) -> int:
+        """Effective ones of the process that serves."""
+        (worker,) = self.running.children()
+        status = Path(f"/proc/{worker}/status").read_text()
+        return int(next(line for line in status.splitlines() if line.startswith("CapEff:")).split()[1], 16)
+
     def program(self, *arguments: str) -> tuple[str, ...]:
         return (PROGRAM, *arguments)
 
@@ -233,10 +243,14 @@ class Pod:
 class Service:
     """An address of the router's that leads to one pod at a time."""
 
-    def __init__(self, network: Network, port: int = PORT) -> None:
+    def __init__(self, network: Network, port: int = PORT, *, masquerade: bool = False) -> None:
+        """`masquerade`: pods see a node's address instead of the client's, and another port for each flow."""
         self._router = network.router
         self._port = port
         self._router.run("nft", "-f", "-", input=_SERVICE)
+        if masquerade:
+            rule = f"udp dport {port} ct status dnat masquerade fully-random"
+            self._router.run("nft", "add", "rule", "ip", "service", "postrouting", rule)
 
     def point(self, pod: Pod) -> None:
         """One step, and flows that led elsewhere are forgotten, as kube-proxy does it."""
@@ -252,6 +266,9 @@ _SERVICE = """
 table ip service {
     chain prerouting {
         type nat hook prerouting priority dstnat
+    }
+    chain postrouting {
+        type nat hook postrouting priority srcnat
     }
 }
 """

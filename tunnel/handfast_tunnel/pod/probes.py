@@ -53,11 +53,14 @@ class Probes:
         return alive
 
     async def metrics(self, _request: web.Request) -> web.Response:
-        spec = self._gateway.configuration.tunnel.metrics
+        configuration = self._gateway.configuration
+        spec = configuration.tunnel.metrics
         per_peer = spec.per_peer and spec.per_peer_limit > 0
+        names = {key: peer.name for key, peer in configuration.peers.items()} if per_peer else {}
+        job = take_snapshot(self._gateway.tunnel, per_peer=per_peer, limit=spec.per_peer_limit, names=names)
         try:
             async with asyncio.timeout(ANSWER_TIME):
-                snapshot = await run_job(self._loop, take_snapshot(self._gateway.tunnel, per_peer=per_peer))
+                snapshot = await run_job(self._loop, job)
         except TimeoutError:
             return web.Response(status=503, text="the event loop does not answer\n")
         registry = CollectorRegistry()
