@@ -88,6 +88,16 @@ def test_it_begins_by_itself_where_nobody_calls(network: Network, wireguard_go: 
     assert client.node.attempt("ping", "-nqc1", "-W1", INSIDE_IPV6).returncode == 0
 
 
+def test_without_an_operator_it_is_active_at_once(network: Network, wireguard_go: Implementation) -> None:
+    pod_host, client_host = network.add("pod", "client")
+    client, keys = Peer(client_host, wireguard_go), KeyPair.generate()
+    pod = Pod(pod_host, Configuration.of(1, tunnel_spec(keys), [peer_spec(client)]), standby=False)
+    pod.start()
+    client.start()
+    join(client, keys, pod_host.ipv4)
+    client.reaches_address(INSIDE, timeout=5)
+
+
 def test_with_net_admin_alone_it_forwards_masquerades_and_clamps(site: Site) -> None:
     site.pod.forbid_sysctls()
     site.pod.start(wrapper=NET_ADMIN_ONLY)

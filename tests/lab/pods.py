@@ -144,7 +144,9 @@ class Pod:
         *,
         authority: Authority | None = None,
         state: State | None = None,
+        standby: bool = True,
     ) -> None:
+        self.standby = standby
         self.host, self.node = host, host.node
         self.name = host.name
         self.uid = f"uid-{host.name}"
@@ -189,6 +191,7 @@ class Pod:
             f"--state-secret={self.mounts / 'state'}",
             f"--tls={self.mounts / 'tls'}",
             f"--pod-uid={self.uid}",
+            *(["--standby"] if self.standby else []),
             *options,
         ]
 

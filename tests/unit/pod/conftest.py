@@ -25,7 +25,7 @@ from handfast_tunnel.core.endpoint import Endpoint
 from handfast_tunnel.errors import ConfigurationError
 from handfast_tunnel.pod import server
 from handfast_tunnel.pod.accepted import Accepted
-from handfast_tunnel.pod.gateway import Gateway, Identity
+from handfast_tunnel.pod.gateway import Gateway
 from handfast_tunnel.pod.surroundings import Family, Surroundings, SurroundingsError
 from tests.lab.certificates import Authority
 from tests.unit.fake_tunnel import FakeTunnel
@@ -104,7 +104,7 @@ class Pod:
         stored = self.accepted.load_standing(configuration.tunnel.uid)
         tunnel = self.tunnel.as_tunnel
         self.gateway = Gateway(
-            tunnel, self.accepted, configuration, standing or stored or Standing(), Identity(self.uid, 1)
+            tunnel, self.accepted, configuration, standing or stored or Standing(), self.uid
         )
         self.gateway.boot({}, 0)
         metrics, control = (server.open_listener("--x", LOOPBACK) for _ in range(2))

@@ -65,7 +65,7 @@ class LinkWatcher:
             _, answer = _request(RTM_GETLINK, self._index)
         except OSError:
             return None
-        statistics = next((value for key, value in _attributes(answer) if key == IFLA_STATS64), None)
+        statistics = dict(attributes(answer[_LINK.size :])).get(IFLA_STATS64)
         if statistics is None:
             return None
         by_host, in_queue = _DROPPED.unpack_from(statistics)

@@ -76,19 +76,18 @@ class Accepted:
         return Draft(self._configuration, configuration.dump())
 
     def load_standing(self, tunnel_uid: str) -> Standing | None:
-        """None for a pod that is new."""
+        """None for a pod that is new, and where nothing can be read: then it stands by."""
         try:
             stored = json.loads(self._role.read_bytes())
+            if stored["uid"] != tunnel_uid:
+                return None
+            values = {field.name: stored[field.name] for field in fields(Standing) if field.name in stored}
+            return Standing(**values | {"role": Role(stored["role"])})
         except FileNotFoundError:
             return None
-        except (OSError, ValueError) as error:
-            log.error("%s is not used: %s", self._role, error)  # noqa: TRY400
+        except (OSError, ValueError, TypeError, KeyError) as error:
+            log.error("%s is not used: %r", self._role, error)  # noqa: TRY400
             return None
-        if stored.pop("uid", None) != tunnel_uid:
-            return None
-        names = {field.name for field in fields(Standing)}
-        values = {name: value for name, value in stored.items() if name in names}
-        return Standing(**values | {"role": Role(values["role"])})
 
     def save_standing(self, standing: Standing, tunnel_uid: str) -> None:
         text = json.dumps({"uid": tunnel_uid, **asdict(standing)})

@@ -184,7 +184,7 @@ class Api:
         tunnel = self._gateway.configuration.tunnel
         handover = sealed.open(parse_base64_key(tunnel.private_key), tunnel.uid)
         wall = time.time()
-        check(handover, pod_uid=self._gateway.identity.pod_uid, term=call.term, wall=wall)
+        check(handover, pod_uid=self._gateway.pod_uid, term=call.term, wall=wall)
         offset = wall - self._loop.now
         known = {
             parse_base64_key(peer.public_key): exchange.handed(peer, handover.created, offset)

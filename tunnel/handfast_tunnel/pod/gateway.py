@@ -10,7 +10,6 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Generator, Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol
 
 from ..adapters.text import format_key
@@ -33,12 +32,6 @@ log = logging.getLogger(__name__)
 WATCH_INTERVAL: Final = 1.0
 
 
-@dataclass(frozen=True, slots=True)
-class Identity:
-    pod_uid: str
-    incarnation: int
-
-
 class StandingStore(Protocol):
     def save_standing(self, standing: Standing, tunnel_uid: str) -> None: ...
 
@@ -52,12 +45,12 @@ class Gateway:
         store: StandingStore,
         configuration: Configuration,
         standing: Standing,
-        identity: Identity,
+        pod_uid: str,
     ) -> None:
         self.tunnel = tunnel
         self.configuration = configuration
         self.standing = standing
-        self.identity = identity
+        self.pod_uid = pod_uid
         self.offering = False
         self.control_call_at: float | None = None
         """When the operator last called."""
@@ -209,7 +202,7 @@ class Gateway:
             ]
             yield
         return Handover(
-            self.identity.pod_uid,
+            self.pod_uid,
             standing.successor,
             standing.heard,
             self.configuration.generation,

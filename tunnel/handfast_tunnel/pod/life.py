@@ -25,12 +25,15 @@ from ..adapters.process import (
     protect_secrets,
     spread_garbage_collection,
 )
+from ..adapters.systemd import Notifier
 from ..adapters.text import parse_base64_key
 from ..adapters.tun import Tun
 from ..adapters.tunnel import Tunnel
-from ..continuity.state_file import StateFile, StateRefusedError, prepare_directory
+from ..continuity.bystander import BystanderMemory
+from ..continuity.state_file import StateFile, StateHeldError, StateRefusedError, prepare_directory
+from ..continuity.storage import Memory
 from ..control.configuration import Configuration
-from ..control.roles import Standing
+from ..control.roles import Role, Standing
 from ..control.state import State
 from ..control.trust import TlsFiles
 from ..core.endpoint import Endpoint
@@ -38,7 +41,7 @@ from ..core.handover import Handed
 from ..errors import HandfastError, StartError
 from . import server, translate
 from .accepted import STATE_FILE, Accepted, load, load_newest
-from .gateway import Gateway, Identity
+from .gateway import Gateway
 from .options import PodOptions
 from .surroundings import Surroundings
 
@@ -51,7 +54,7 @@ def run(options: PodOptions) -> int:
     spread_garbage_collection()
     configure_logging("pod", options.log_level)
     os.environ["HANDFAST_RUN_DIR"] = str(options.run_directory)
-    return Keeper(lambda line: _serve(options, line), RestartLimit(), lambda: None).run()
+    return Keeper(lambda line: _serve(options, line), RestartLimit(), lambda: None, Notifier({})).run()
 
 
 def _serve(options: PodOptions, line: KeeperLine) -> int:
@@ -84,15 +87,15 @@ def _open(options: PodOptions, line: KeeperLine) -> _Pod:
     tun = Tun.from_descriptor(line.inherited["tun"]) if line.inherited else Tun.create(spec.interface)
     surroundings = Surroundings(tun.name)
     surroundings.set_up(spec)
-    outliving = _outliving(options, spec.interface, line)
+    memory, outliving = _memory(options, spec.interface, line)
+    line.can_be_replaced = True
     if not line.inherited:
         line.hold("tun", tun.fileno())
-    tunnel = Tunnel(tun, EventLoop(), translate.settings(spec), outliving)
+    tunnel = Tunnel(tun, EventLoop(), translate.settings(spec), line, memory, outliving)
     stored = accepted.load_standing(spec.uid)
     state = _state(options) if stored is None else None
-    standing = stored or Standing(term=state.term if state else 0, heard=state.term if state else 0)
-    identity = Identity(options.pod_uid, outliving.state.incarnation if outliving else 0)
-    gateway = Gateway(tunnel, accepted, configuration, standing, identity)
+    standing = stored or _new_standing(options, state)
+    gateway = Gateway(tunnel, accepted, configuration, standing, options.pod_uid)
     offset = time.time() - tunnel.loop.now
     ceiling = state.outbound_timestamp_ceiling if state is not None else None
     gateway.boot(_known(state, offset), translate.stamp_from_text(ceiling))
@@ -115,6 +118,12 @@ def _state(options: PodOptions) -> State | None:
     return load(options.state_secret / STATE_FILE, State.parse) if options.state_secret else None
 
 
+def _new_standing(options: PodOptions, state: State | None) -> Standing:
+    """Of a pod that was never anything."""
+    term = state.term if state is not None else 0
+    return Standing(Role.STANDBY if options.standby else Role.ACTIVE, term=term, heard=term)
+
+
 def _known(state: State | None, wall_offset: float) -> Mapping[bytes, Handed]:
     if state is None:
         return {}
@@ -124,14 +133,16 @@ def _known(state: State | None, wall_offset: float) -> Mapping[bytes, Handed]:
     }
 
 
-def _outliving(options: PodOptions, interface: str, line: KeeperLine) -> Outliving | None:
-    """Without it everything works, but sessions end with the process."""
+def _memory(options: PodOptions, interface: str, line: KeeperLine) -> tuple[Memory | None, Outliving | None]:
+    """Without state memory everything works, but sessions end with the process."""
+    path = options.state / f"{interface}.state"
     try:
-        state = StateFile(options.state / f"{interface}.state", interface)
+        state = StateFile(path, interface)
     except (StateRefusedError, OSError) as error:
         log.warning("sessions will end with this process: %s", error)
-        return None
-    return Outliving(state, None, line)
+        is_bystander = isinstance(error, StateHeldError)
+        return BystanderMemory(path, interface) if is_bystander else None, None
+    return state.memory, Outliving(state, None, line)
 
 
 def _start_http(

@@ -22,14 +22,16 @@ control API. It needs neither the Kubernetes API nor the operator to start.
 options:
   --config DIRECTORY        holds config.jsonl.gz (a mounted Secret)
   --state-secret DIRECTORY  holds state.jsonl.gz, or nothing
-  --tls DIRECTORY           holds tls.crt, tls.key, ca.crt; without: no control API
+  --tls DIRECTORY           holds tls.crt, tls.key, ca.crt; without it there is
+                            no control API
   --state DIRECTORY         where sessions and roles outlive the process,
                             in memory; /run/handfast/state
   --run-dir DIRECTORY       where the local control socket is, /run/handfast
   --control ADDRESS:PORT    the control API, [::]:9587
   --metrics ADDRESS:PORT    metrics and probes, [::]:9586
   --pod-uid UID             this pod's; else POD_UID of the environment
-  --standby                 wait to be activated, whatever the state says
+  --standby                 a new pod waits to be activated; without it, or alone
+                            for 10 s, it begins by itself
   -h, --help
 
 environment:
