@@ -148,9 +148,6 @@ def format_status(status: Mapping[str, Any]) -> list[str]:
     recovery = status["recovery"]
     state = "frozen" if status["frozen"] else "serving"
     peers = _count(len(status["peers"]), "peer")
-    if "role" in status:
-        offering = ", offering to hand over" if status["offering"] else ""
-        state = f"{status['role']} at term {status['term']}{offering}, {state}"
     lines = [
         f"{status['interface']}: {state} on port {status['listen_port']}, {peers}, public key",
         f"  {status['public_key'] or 'not set yet'}",
@@ -161,6 +158,10 @@ def format_status(status: Mapping[str, Any]) -> list[str]:
             f"  incarnation {status['incarnation']}; packets lost in queues: "
             f"{lost['at_takeover']} at its takeover, {lost['total']} in all"
         )
+    if "role" in status:
+        offering = ", offering to hand over" if status["offering"] else ""
+        at = f"at term {status['term']}, generation {status['generation']}"
+        lines.append(f"  {status['role']} {at}{offering}")
     if recovery["total"]:
         lines.append(
             f"  recovery: {recovery['recovered']} of {_count(recovery['total'], 'peer')} back, "

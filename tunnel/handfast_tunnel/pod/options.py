@@ -30,8 +30,8 @@ options:
   --control ADDRESS:PORT    the control API, [::]:9587
   --metrics ADDRESS:PORT    metrics and probes, [::]:9586
   --pod-uid UID             this pod's; else POD_UID of the environment
-  --standby                 a new pod waits to be activated; without it, or alone
-                            for 10 s, it begins by itself
+  --standby                 a new pod waits to be activated; without it, or
+                            alone for 10 s, it begins by itself
   -h, --help
 
 environment:
