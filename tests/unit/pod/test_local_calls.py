@@ -89,7 +89,7 @@ def test_status_shows_the_role(active: Gateway) -> None:
     assert (status["role"], status["generation"]) == ("active", 5)
     ask(active, call="offer")
     lines = commands.format_status(ask(active, call="status"))
-    assert lines[2] == "  active at term 3, generation 5, offering to hand over"
+    assert "  active at term 3, generation 5, offering to hand over" in lines
     assert max(map(len, lines)) <= 80
 
 
