@@ -215,6 +215,20 @@ def test_a_revoked_peer_does_not_come_back_with_a_mount_that_lags(site: Site) ->
     site.client.reaches_address(INSIDE, timeout=20)
 
 
+def test_a_client_that_roamed_is_still_found_after_a_new_configuration(site: Site) -> None:
+    where = f"{site.client.host.ipv4}:51820"
+    configured = Configuration.of(1, tunnel_spec(site.keys), [peer_spec(site.client, endpoint=where)])
+    site.pod.mount(configured)
+    site.pod.start()
+    site.activate()
+    site.connect()
+    here = site.client.host.ipv4
+    site.network.filters.readdress("client", here, here.rpartition(".")[0] + ".9")
+    site.client.reaches_address(INSIDE)
+    site.operator.call(site.pod, lambda s: s.put_config(configured.at(2)))
+    assert site.pod.node.attempt("ping", "-nqc2", "-W1", site.client.ipv4).returncode == 0
+
+
 def test_one_of_many_peers_changes_and_nobody_elses_packet_is_lost(site: Site) -> None:
     others = [
         PeerSpec(KeyPair.generate().public, None, (f"10.99.{n >> 8}.{n & 255}/32",)) for n in range(300)

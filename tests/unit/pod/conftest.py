@@ -95,6 +95,8 @@ class Pod:
         self.directory = directory / uid
         self.directory.mkdir(mode=0o700)
         self.tls = authority.sidecar(self.directory / "tls")
+        self.mounted = self.directory / "mount"
+        self.mounted.mkdir()
         self.accepted = Accepted(self.directory)
         self.surroundings = FakeSurroundings()
         self._server: server.PodServer | None = None
@@ -112,7 +114,13 @@ class Pod:
         self.metrics_port = metrics.getsockname()[1]
         surroundings = cast("Surroundings", self.surroundings)
         self._server = server.PodServer(
-            self.gateway, surroundings, self.accepted, metrics=metrics, control=control, tls=self.tls
+            self.gateway,
+            surroundings,
+            self.accepted,
+            mounted=self.mounted,
+            metrics=metrics,
+            control=control,
+            tls=self.tls,
         )
         self.tunnel.start()
         return self

@@ -38,7 +38,7 @@ from handfast_tunnel.control.export import Handover
 from handfast_tunnel.control.fields import SIZE_LIMIT
 from handfast_tunnel.control.roles import Standing
 from handfast_tunnel.control.trust import OPERATOR_URI, client_context
-from handfast_tunnel.pod import sites
+from handfast_tunnel.pod import api, sites
 from handfast_tunnel.pod.surroundings import SurroundingsError
 from tests.lab.certificates import CLIENT, SERVER, Authority
 
@@ -243,6 +243,35 @@ def test_what_the_kernel_refuses_is_taken_back(active: Pod, ask: Ask) -> None:
     assert active.surroundings.specs == [spec, SPEC]
     assert active.gateway.configuration == CONFIGURATION
     assert active.accepted.load_configuration() is None
+
+
+def test_what_the_secret_says_comes_by_the_mount_too(
+    pods: Callable[[str], Pod], ask: Ask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(api, "FOLLOW_INTERVAL", 0.02)
+    pod = pods("a").start(standing=ACTIVE)
+
+    def mount(configuration: Configuration) -> None:
+        (pod.mounted / "new").write_bytes(configuration.dump())
+        (pod.mounted / "new").replace(pod.mounted / "config.jsonl.gz")
+
+    def wait_for(generation: int) -> None:
+        deadline = time.monotonic() + 10
+        while ask(pod, lambda s: s.status()).generation != generation:
+            assert time.monotonic() < deadline
+
+    mount(with_peers(3, 9))
+    wait_for(6)
+    assert peers_of(pod) == {3, 9}
+    assert pod.accepted.load_configuration() == with_peers(3, 9)
+    mount(with_peers(3).at(4))
+    mount(replace(with_peers(3).at(7), tunnel=replace(SPEC, uid="another")))
+    mount(with_peers(8).at(8))
+    wait_for(8)
+    assert peers_of(pod) == {8}
+    mount(with_peers(3).at(7))
+    time.sleep(0.2)
+    assert pod.gateway.configuration == with_peers(8).at(8), "an older one is late, not new"
 
 
 def test_peers_by_difference(active: Pod, ask: Ask) -> None:

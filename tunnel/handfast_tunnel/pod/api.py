@@ -6,7 +6,9 @@ event loop's thread, in the same turn as their effect.
 
 from __future__ import annotations
 
+import asyncio
 import json
+import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
@@ -25,11 +27,14 @@ from ..control.fields import Fields, parse_json
 from ..control.roles import FREEZE_LIMIT, Call, Event, Role
 from ..errors import ConfigurationError
 from . import exchange, translate
+from .accepted import CONFIGURATION_FILE, load
 from .bridge import run, run_job
 from .report import gather
 from .surroundings import SurroundingsError
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from ..core.handover import Handed
     from .accepted import Accepted
     from .gateway import Gateway
@@ -37,8 +42,11 @@ if TYPE_CHECKING:
 
 CALL_LIMIT: Final = 1024 * 1024
 """Bytes of a call that is no document: 10,000 public keys take half of it."""
+FOLLOW_INTERVAL: Final = 5.0
 _FIXED: Final = ("namespace", "name", "uid", "interface", "private_key")
 """Of a tunnel: what another value of makes another tunnel, which takes another pod."""
+
+log = logging.getLogger(__name__)
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -49,6 +57,8 @@ class Api:
         self._loop = gateway.tunnel.loop
         self._surroundings = surroundings
         self._accepted = accepted
+        self.changing = asyncio.Lock()
+        """Held while something is changed."""
         self._exported: tuple[str, Export] | None = None
         """The answer to a drain, for who asks again."""
 
@@ -79,16 +89,45 @@ class Api:
     async def put_config(self, request: web.Request) -> web.Response:
         new = Configuration.parse(await request.read())
         await self._hear(request)
-        old = self._gateway.configuration
         if not self._is_there(new):
-            for name in _FIXED:
-                if getattr(new.tunnel, name) != getattr(old.tunnel, name):
-                    why = (
-                        f"this pod serves tunnel {old.tunnel.namespace}/{old.tunnel.name} with another {name}"
-                    )
-                    raise Refused(UNPROCESSABLE, "configuration", why, remedy="replace the pod")
-            await self._apply(new, translate.whole(new, old))
+            self._check_same_tunnel(new)
+            await self._apply(new, translate.whole(new, self._gateway.configuration))
         return await self._status()
+
+    async def follow(self, mounted: Path) -> None:
+        """Takes newer configurations from the mount, until it is cancelled: the Secret gets through, if late,
+        where the operator does not."""
+        path, seen = mounted / CONFIGURATION_FILE, None
+        while True:
+            await asyncio.sleep(FOLLOW_INTERVAL)
+            try:
+                status = path.stat()
+            except OSError:
+                continue
+            if (status.st_mtime_ns, status.st_ino) != seen:
+                seen = status.st_mtime_ns, status.st_ino
+                await self._take_mounted(path)
+
+    async def _take_mounted(self, path: Path) -> None:
+        new = load(path, Configuration.parse)
+        async with self.changing:
+            old = self._gateway.configuration
+            if new is None or new.generation <= old.generation:
+                return
+            try:
+                self._check_same_tunnel(new)
+                await self._apply(new, translate.whole(new, old))
+            except Refused as refused:
+                log.error("%s is not used: %s", path, refused)  # noqa: TRY400
+            else:
+                log.info("generation %d came with the mount", new.generation)
+
+    def _check_same_tunnel(self, new: Configuration) -> None:
+        old = self._gateway.configuration.tunnel
+        for name in _FIXED:
+            if getattr(new.tunnel, name) != getattr(old, name):
+                why = f"this pod serves tunnel {old.namespace}/{old.name} with another {name}"
+                raise Refused(UNPROCESSABLE, "configuration", why, remedy="replace the pod")
 
     async def patch_peers(self, request: web.Request) -> web.Response:
         patch = Patch.parse(await request.read())

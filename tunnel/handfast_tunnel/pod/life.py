@@ -158,7 +158,9 @@ def _start_http(
     tls = TlsFiles.in_directory(options.tls) if options.tls is not None else None
     metrics = listener("metrics", options.metrics)
     api = listener("api", options.control) if tls is not None else None
-    return server.PodServer(gateway, surroundings, accepted, metrics=metrics, control=api, tls=tls)
+    return server.PodServer(
+        gateway, surroundings, accepted, mounted=options.config, metrics=metrics, control=api, tls=tls
+    )
 
 
 def _start_local_servers(gateway: Gateway, line: KeeperLine) -> list[Server]:

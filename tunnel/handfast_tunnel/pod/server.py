@@ -17,6 +17,7 @@ from ..errors import StartError
 if TYPE_CHECKING:
     from asyncio import AbstractEventLoop
     from collections.abc import Coroutine
+    from pathlib import Path
 
     from ..control.trust import TlsFiles
     from ..core.endpoint import Endpoint
@@ -58,7 +59,8 @@ def open_listener(name: str, address: Endpoint) -> socket.socket:
 
 
 class PodServer:
-    """Serves until `close`. `control` is None where there are no certificates."""
+    """Serves until `close`. `control` is None where there are no certificates; `mounted` is the directory of
+    the config Secret."""
 
     def __init__(
         self,
@@ -66,11 +68,13 @@ class PodServer:
         surroundings: Surroundings,
         accepted: Accepted,
         *,
+        mounted: Path,
         metrics: socket.socket,
         control: socket.socket | None,
         tls: TlsFiles | None,
     ) -> None:
         self._parts = gateway, surroundings, accepted
+        self._mounted = mounted
         self._metrics, self._control, self._tls = metrics, control, tls
         self._closing = threading.Event()
         self._loop: AbstractEventLoop | None = None
@@ -98,14 +102,19 @@ class PodServer:
     def _serve(self) -> None:
         import asyncio
 
+        from .api import Api
         from .sites import serve_control, serve_probes
 
         self._loop = loop = asyncio.new_event_loop()
         gateway, surroundings, accepted = self._parts
-        sites: list[Coroutine[None, None, None]] = [serve_probes(gateway, self._metrics)]
+        api = Api(gateway, surroundings, accepted)
+        works: list[Coroutine[None, None, None]] = [
+            serve_probes(gateway, self._metrics),
+            api.follow(self._mounted),
+        ]
         if self._control is not None and self._tls is not None:
-            sites.append(serve_control(gateway, surroundings, accepted, self._control, self._tls))
-        tasks = [loop.create_task(site) for site in sites]
+            works.append(serve_control(api, self._control, self._tls))
+        tasks = [loop.create_task(work) for work in works]
         if not self._closing.is_set():
             loop.run_forever()
         for task in tasks:

@@ -19,9 +19,7 @@ from .api import Api, Handler
 from .probes import Probes
 
 if TYPE_CHECKING:
-    from .accepted import Accepted
     from .gateway import Gateway
-    from .surroundings import Surroundings
 
 BODY_TIME: Final = 15.0
 """Seconds that a request may take from its head to its answer."""
@@ -35,13 +33,10 @@ CONNECTIONS: Final = 64
 log = logging.getLogger(__name__)
 
 
-async def serve_control(
-    gateway: Gateway, surroundings: Surroundings, accepted: Accepted, listener: socket.socket, tls: TlsFiles
-) -> None:
+async def serve_control(api: Api, listener: socket.socket, tls: TlsFiles) -> None:
     """Until it is cancelled."""
-    api = Api(gateway, surroundings, accepted)
     application = web.Application(
-        middlewares=[_explain, _operator_only, _one_at_a_time()], client_max_size=SIZE_LIMIT
+        middlewares=[_explain, _operator_only, _one_at_a_time(api)], client_max_size=SIZE_LIMIT
     )
     application.add_routes(api.routes())
     await _Site(application, listener, tls).serve()
@@ -173,16 +168,15 @@ def is_operator(certificate: bytes | None) -> bool:
     return uris == [OPERATOR_URI] and [purpose.dotted_string for purpose in purposes] == [CLIENT_AUTH]
 
 
-def _one_at_a_time() -> Any:
+def _one_at_a_time(api: Api) -> Any:
     """Calls that change something: each sees what the former left."""
-    lock = asyncio.Lock()
 
     @web.middleware
     async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
         if request.method == "GET":
             return await handler(request)
         await request.read()  # a slow sender must not keep the others waiting
-        async with lock:
+        async with api.changing:
             return await handler(request)
 
     return middleware
