@@ -225,9 +225,13 @@ def test_a_container_goes_on_as_what_it_was(fleet: Fleet, event: str) -> None:
     assert status.incarnation == 2
 
 
-def test_a_committed_container_stays_committed(fleet: Fleet) -> None:
+@pytest.mark.parametrize("lost", ["", "role.json", "wg0.state"])
+def test_a_committed_container_stays_committed(fleet: Fleet, lost: str) -> None:
+    """The mark lies in two places."""
     fleet.operator.hand_over(fleet.old, fleet.new, fleet.service, term=TERM + 1)
     fleet.old.running.kill()
+    if lost:
+        fleet.old.node.run("rm", f"/run/handfast/state/{lost}")
     began = time.monotonic()
     fleet.old.start()
     assert fleet.operator.wait_for_api(fleet.old).role is Role.COMMITTED

@@ -223,7 +223,7 @@ def test_a_client_that_roamed_is_still_found_after_a_new_configuration(site: Sit
     site.activate()
     site.connect()
     here = site.client.host.ipv4
-    site.network.filters.readdress("client", here, here.rpartition(".")[0] + ".9")
+    site.network.filters.readdress("client", here, here.rpartition(".")[0] + ".9", leave=True)
     site.client.reaches_address(INSIDE)
     site.operator.call(site.pod, lambda s: s.put_config(configured.at(2)))
     assert site.pod.node.attempt("ping", "-nqc2", "-W1", site.client.ipv4).returncode == 0

@@ -95,6 +95,9 @@ def _open(options: PodOptions, line: KeeperLine) -> _Pod:
     stored = accepted.load_standing(spec.uid)
     state = _state(options) if stored is None else None
     standing = stored or _new_standing(options, state)
+    if memory is not None and memory.committed_term and standing.role is not Role.COMMITTED:
+        # The mark is stored twice, because it must not be lost.
+        standing = Standing(Role.COMMITTED, memory.committed_term, memory.committed_term)
     gateway = Gateway(tunnel, accepted, configuration, standing, options.pod_uid)
     offset = time.time() - tunnel.loop.now
     ceiling = state.outbound_timestamp_ceiling if state is not None else None

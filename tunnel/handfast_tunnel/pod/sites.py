@@ -26,6 +26,8 @@ BODY_TIME: Final = 15.0
 SILENCE: Final = 30.0
 """A connection on which nothing is asked for so long is closed."""
 HANDSHAKE_TIME: Final = 5.0
+END_TIME: Final = 0.5
+"""Seconds that a request may still take when the process ends."""
 RELOAD_INTERVAL: Final = 5.0
 """Renewed certificates come by the mount: looked for so often."""
 CONNECTIONS: Final = 64
@@ -58,7 +60,9 @@ class _Site:
         self._tls = tls
 
     async def serve(self) -> None:
-        runner = web.AppRunner(self._application, access_log=None, keepalive_timeout=SILENCE)
+        runner = web.AppRunner(
+            self._application, access_log=None, keepalive_timeout=SILENCE, shutdown_timeout=END_TIME
+        )
         await runner.setup()
         try:
             while True:
