@@ -134,6 +134,16 @@ def test_a_handover_behind_a_node_that_hides_its_clients(
     assert fleet.method(fleet.new) == "answered"
 
 
+def test_where_announcing_is_right_the_successor_speaks_first(
+    network: Network, wireguard_go: Implementation, probes: Probes
+) -> None:
+    fleet = fleet_of(network, wireguard_go, probes, announce="always")
+    began = time.monotonic()
+    fleet.operator.hand_over(fleet.old, fleet.new, fleet.service, term=TERM + 1)
+    assert fleet.wait_for_answers(began) < 1
+    assert fleet.method(fleet.new) == "announced", "by rung 4"
+
+
 def test_there_and_back_again(fleet: Fleet) -> None:
     """The first pod is replaced by a next one on the same node, which then hands over again."""
     fleet.operator.hand_over(fleet.old, fleet.new, fleet.service, term=TERM + 1)
