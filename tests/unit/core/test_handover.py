@@ -46,7 +46,7 @@ class Fleet:
         return {peer.public_key: known for piece in pieces for peer, known in piece}
 
     def take(self, handed: dict[bytes, Handed]) -> None:
-        work(self.new.device.take(handed, self.network.now))
+        work(self.new.device.take(handed, self.network.now, self.network.now))
 
     def hand_over(self) -> None:
         self.old.device.freeze(self.network.now)
@@ -164,7 +164,8 @@ def test_two_handovers_in_a_row(fleet: Fleet) -> None:
     third.meet(fleet.client, endpoint=False)
     fleet.hand_over()
     fleet.new.device.freeze(fleet.network.now)
-    work(third.device.take(Fleet(fleet.network, fleet.new, third, fleet.client).handed(), fleet.network.now))
+    handed = Fleet(fleet.network, fleet.new, third, fleet.client).handed()
+    work(third.device.take(handed, fleet.network.now, fleet.network.now))
     third.device.take_charge(fleet.network.now)
     fleet.network.hosts[fleet.old.endpoint.address] = third
     fleet.says(b"lost")
@@ -286,7 +287,7 @@ def test_marks_merge_by_max_in_any_order(handed: list[Handed]) -> None:
         old, client = network.host(NEVER, LastingMemory()), network.host(NEVER)
         old.meet(client, endpoint=False)
         for each in order:
-            work(old.device.take({client.key.public: each}, network.now))
+            work(old.device.take({client.key.public: each}, network.now, network.now))
         marks = old.peer(client).marks
         return marks.inbound_stamp, marks.outbound_stamp, marks.last_received
 
@@ -326,6 +327,26 @@ def test_more_sessions_than_a_peer_can_have_are_not_taken(fleet: Fleet) -> None:
 def test_who_is_not_configured_is_passed_over(fleet: Fleet) -> None:
     fleet.take({bytes(32): Handed(Endpoint("192.0.2.1", 1))})
     assert bytes(32) not in fleet.new.device.peers
+
+
+def test_the_outage_of_who_was_sending_is_measured_across_pods(fleet: Fleet) -> None:
+    fleet.says(b"the last that the old server heard")
+    fleet.network.run(0.5)
+    fleet.hand_over()
+    fleet.network.run(1)
+    fleet.says(b"lost")
+    fleet.network.run(0.1)
+    statistics = fleet.new.device.statistics
+    assert statistics.outage == {}
+    assert statistics.outage_across["answered"].sum == pytest.approx(0.49 + 1 + 0.03)
+
+
+def test_who_was_silent_has_no_outage(fleet: Fleet) -> None:
+    fleet.network.run(3)
+    fleet.hand_over()
+    fleet.says(b"lost")
+    fleet.network.run(0.1)
+    assert fleet.new.device.statistics.outage_across == {}
 
 
 # --- addresses that all peers may share -------------------------------------------------------------

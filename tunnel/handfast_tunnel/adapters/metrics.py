@@ -127,8 +127,9 @@ def _recovery(snapshot: Snapshot) -> Iterator[Metric]:
         "From the last authenticated packet of a peer that was sending, to its first after an interruption.",
         labels=["tunnel", "method", "clock"],
     )
-    for method, histogram in statistics.outage.items():
-        outage.add_metric([snapshot.interface, method, "same_node"], _buckets(histogram), histogram.sum)
+    for clock, outages in (("same_node", statistics.outage), ("cross_node", statistics.outage_across)):
+        for method, histogram in outages.items():
+            outage.add_metric([snapshot.interface, method, clock], _buckets(histogram), histogram.sum)
     yield outage
     peers = GaugeMetricFamily("handfast_peers", "Configured peers.", labels=["state"])
     for state in ("connected", "recovering", "silent"):

@@ -364,12 +364,12 @@ class Device:
             piece = peers[start : start + _PEERS_PER_STEP]
             yield [(peer, hand_out(peer, lost.get(peer.public_key, ()), now)) for peer in piece]
 
-    def take(self, handed: Mapping[bytes, Handed], now: float) -> Iterator[None]:
-        """A job, while frozen: adds what other pods knew, by public key."""
+    def take(self, handed: Mapping[bytes, Handed], frozen_at: float, now: float) -> Iterator[None]:
+        """A job, while frozen: adds what another pod knew, by public key, when it froze."""
         for count, (public_key, known) in enumerate(handed.items(), 1):
             peer = self.peers.get(public_key)
             if peer is not None:
-                take(self._interface, peer, known, now)
+                take(self._interface, peer, known, frozen_at, now)
             if count % _PEERS_PER_STEP == 0:
                 yield
 

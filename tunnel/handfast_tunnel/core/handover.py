@@ -12,6 +12,7 @@ from typing import Final
 
 from ..continuity.storage import KeypairFacts, Position
 from .constants import KEY_LENGTH, REJECT_AFTER_TIME
+from .drain import RECENTLY
 from .endpoint import Endpoint
 from .interface import Interface, LostSession
 from .peer import Peer
@@ -66,8 +67,8 @@ def hand_out(peer: Peer, lost: Iterable[ForeignSession], now: float) -> Handed:
     return Handed(endpoint, marks.inbound_stamp, marks.outbound_stamp, marks.last_received, tuple(youngest))
 
 
-def take(interface: Interface, peer: Peer, handed: Handed, now: float) -> None:
-    """Adds what another pod knew of a peer to what is known here, before anything is answered."""
+def take(interface: Interface, peer: Peer, handed: Handed, frozen_at: float, now: float) -> None:
+    """Adds what another pod, which froze at `frozen_at`, knew of a peer, before anything is answered."""
     if interface.key is None or handed == Handed():
         return
     marks = peer.marks
@@ -78,6 +79,8 @@ def take(interface: Interface, peer: Peer, handed: Handed, now: float) -> None:
     marks.inbound_exact = False
     marks.outbound_stamp = max(marks.outbound_stamp, handed.outbound_stamp)
     marks.last_received = max(marks.last_received, handed.last_received)
+    if 0.0 < handed.last_received >= frozen_at - RECENTLY:
+        peer.interrupted_at, peer.interrupted_elsewhere = handed.last_received, True
     for session in handed.sessions[:SESSIONS]:
         if now - session.born < REJECT_AFTER_TIME and session.index not in interface.indices:
             _remember(interface, peer, session)

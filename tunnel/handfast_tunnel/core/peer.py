@@ -92,6 +92,7 @@ class Peer:
         "endpoint",
         "handshake_attempts",
         "interrupted_at",
+        "interrupted_elsewhere",
         "last_handshake_wall",
         "last_initiation_consumed",
         "last_initiation_sent",
@@ -149,6 +150,8 @@ class Peer:
         self.last_reconfirm = float("-inf")
 
         self.recovery: Recovery | None = None
+        self.interrupted_elsewhere = False
+        """Whether that was at another pod."""
         self.interrupted_at: float | None = None
         """When a peer that was sending was last heard, while an interruption lasts."""
 

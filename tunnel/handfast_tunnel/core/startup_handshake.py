@@ -180,5 +180,6 @@ class StartupHandshakes:
 
     def _end_outage(self, peer: Peer, method: Method, now: float) -> None:
         if peer.interrupted_at is not None:
-            self._interface.statistics.observe_outage(method, now - peer.interrupted_at)
-            peer.interrupted_at = None
+            seconds = max(0.0, now - peer.interrupted_at)
+            self._interface.statistics.observe_outage(method, seconds, across=peer.interrupted_elsewhere)
+            peer.interrupted_at, peer.interrupted_elsewhere = None, False

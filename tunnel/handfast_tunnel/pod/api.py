@@ -212,14 +212,15 @@ class Api:
         if roles.repeats(self._gateway.standing, call):
             return await self._status()
         known: Mapping[bytes, Handed] = {}
+        frozen_at = call.now
         if sealed is not None:
-            known, floor = self._open(Export.from_json(sealed), call)
+            known, frozen_at, floor = self._open(Export.from_json(sealed), call)
         call = replace(call, has_export=sealed is not None, stamp_floor=floor)
-        await run_job(self._loop, self._gateway.activate(call, generation, known))
+        await run_job(self._loop, self._gateway.activate(call, generation, known, frozen_at))
         return await self._status()
 
-    def _open(self, sealed: Export, call: Call) -> tuple[Mapping[bytes, Handed], int]:
-        """What the former owner knew, and up to where initiations were stamped."""
+    def _open(self, sealed: Export, call: Call) -> tuple[Mapping[bytes, Handed], float, int]:
+        """What the former owner knew, when it froze, and up to where initiations were stamped."""
         tunnel = self._gateway.configuration.tunnel
         handover = sealed.open(parse_base64_key(tunnel.private_key), tunnel.uid)
         wall = time.time()
@@ -229,7 +230,8 @@ class Api:
             parse_base64_key(peer.public_key): exchange.handed(peer, handover.created, offset)
             for peer in handover.peers
         }
-        return known, translate.stamp_from_text(handover.outbound_ceiling)
+        floor = translate.stamp_from_text(handover.outbound_ceiling)
+        return known, handover.created - offset, floor
 
     async def commit(self, request: web.Request) -> web.Response:
         term = await self._term_of(request, "commit")

@@ -69,7 +69,8 @@ class Gateway:
         self.tunnel.held = None if active else _why_held(standing.role)
         device.raise_stamp_floor(max(stamp_floor, standing.stamp_floor))
         self.tunnel.boot(translate.whole(self.configuration, None), frozen=not active)
-        for _ in device.take(known, self.tunnel.loop.now):
+        now = self.tunnel.loop.now
+        for _ in device.take(known, now, now):
             pass
         if standing.role is Role.COMMITTED:
             device.commit_handover(standing.term, self.tunnel.loop.now)
@@ -152,9 +153,9 @@ class Gateway:
         self._take(call)
 
     def activate(
-        self, call: Call, generation: int, known: Mapping[bytes, Handed]
+        self, call: Call, generation: int, known: Mapping[bytes, Handed], frozen_at: float
     ) -> Generator[None, None, None]:
-        """Takes what the former owner knew, all of it, and then begins."""
+        """Takes what the former owner knew when it froze, all of it, and then begins."""
         if generation < self.configuration.generation:
             raise self._stale(generation)
         if generation > self.configuration.generation:
@@ -167,7 +168,7 @@ class Gateway:
         step(self.standing, call)
         if self.standing.role is Role.STANDBY:
             self.tunnel.device.raise_stamp_floor(call.stamp_floor)
-            yield from self.tunnel.device.take(known, self.tunnel.loop.now)
+            yield from self.tunnel.device.take(known, frozen_at, self.tunnel.loop.now)
         self._take(call)
 
     def commit(self, term: int) -> None:
