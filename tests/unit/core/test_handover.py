@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from handfast_tunnel.continuity.layout import PEER_WORDS, Header
+from handfast_tunnel.continuity.layout import HEADER_WORDS, PEER_WORDS, WORD, Header
 from handfast_tunnel.continuity.state_memory import StateMemory
 from handfast_tunnel.core.configuration import InterfaceChange, Prefix, Settings
 from handfast_tunnel.core.constants import REJECT_AFTER_TIME
@@ -59,6 +59,11 @@ class Fleet:
 
     def says(self, payload: bytes) -> None:
         self.client.send(self.old, payload)
+
+
+def blank(count: int) -> memoryview[int]:
+    """So many 64-bit words."""
+    return memoryview(bytearray(count * WORD)).cast("Q")
 
 
 def work(job: Iterator[object]) -> None:
@@ -301,13 +306,12 @@ def test_marks_merge_by_max_in_any_order(handed: list[Handed]) -> None:
 
 def test_what_was_handed_outlives_the_process(fleet: Fleet) -> None:
     """The successor dies before the client spoke: its own next process still knows the session."""
-    header = [0] * 512
+    header, words = blank(HEADER_WORDS), blank(4 * PEER_WORDS)
     header[Header.PEERS] = 4
-    words = [0] * (4 * PEER_WORDS)
-    fleet.new.memory = StateMemory(header, [words], lambda: [0] * (4 * PEER_WORDS))
+    fleet.new.memory = StateMemory(header, [words], lambda: blank(4 * PEER_WORDS))
     fleet.new.boot()
     fleet.hand_over()
-    fleet.new.memory = StateMemory(header, [words], lambda: [0] * (4 * PEER_WORDS))
+    fleet.new.memory = StateMemory(header, [words], lambda: blank(4 * PEER_WORDS))
     fleet.new.boot()
     fleet.says(b"lost")
     fleet.network.run(0.045)

@@ -323,7 +323,7 @@ class Tunnel:
 
     def apply(self, change: InterfaceChange) -> Iterator[None]:
         """A job that applies a whole change in one swap, or raises ConfigurationError and changes nothing."""
-        while self._applying:
+        while self._applying or self.device.building_up:
             yield
         self._applying = True
         try:

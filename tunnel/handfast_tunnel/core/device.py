@@ -348,6 +348,7 @@ class Device:
 
     def forget_sessions(self, now: float, *, for_good: bool) -> Iterator[None]:
         """A job, while frozen: another owns the peers. Their indices stay known unless `for_good`."""
+        self._finish(now)
         for count, peer in enumerate(list(self.peers.values()), 1):
             if for_good:
                 self._interface.forget_sessions(peer)
@@ -358,6 +359,7 @@ class Device:
 
     def hand_out(self, now: float) -> Iterator[list[tuple[Peer, Handed]]]:
         """Everything another pod may know, in pieces; while frozen."""
+        self._finish(now)
         lost = lost_by_peer(self._interface)
         peers = list(self.peers.values())
         for start in range(0, len(peers), _PEERS_PER_STEP):
@@ -366,6 +368,7 @@ class Device:
 
     def take(self, handed: Mapping[bytes, Handed], frozen_at: float, now: float) -> Iterator[None]:
         """A job, while frozen: adds what another pod knew, by public key, when it froze."""
+        self._finish(now)
         for count, (public_key, known) in enumerate(handed.items(), 1):
             peer = self.peers.get(public_key)
             if peer is not None:
@@ -385,9 +388,7 @@ class Device:
     def take_charge(self, now: float) -> None:
         """It owns its peers from here on: thaws, and greets whoever has no session."""
         self.thaw()
-        if self.is_up:
-            greet = [peer for peer in self.peers.values() if peer.current is None]
-            self._startup.begin(greet, now, announce=self.settings.announce)
+        self._greet([peer for peer in self.peers.values() if not peer.can_send(now)], now)
 
     def commit_handover(self, term: int, now: float) -> None:
         """Another took over at `term`: freezes for good, whatever becomes of this process."""

@@ -30,6 +30,8 @@ PEERS_A_STEP: Final = 32
 
 def gather(gateway: Gateway, surroundings: Surroundings, *, peers: bool) -> Generator[None, None, Status]:
     """A job for the event loop."""
+    while gateway.tunnel.device.building_up:
+        yield
     tunnel, configuration, standing = gateway.tunnel, gateway.configuration, gateway.standing
     now = tunnel.loop.now
     offset = time.time() - now
