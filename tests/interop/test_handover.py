@@ -245,8 +245,12 @@ def test_a_committed_container_stays_committed(fleet: Fleet, lost: str) -> None:
     began = time.monotonic()
     fleet.old.start()
     assert fleet.operator.wait_for_api(fleet.old).role is Role.COMMITTED
+    fleet.new.running.kill()
     fleet.service.point(fleet.old)
-    time.sleep(1)
+    fleet.client.set("peer", fleet.keys.public, "remove")
+    join(fleet.client, fleet.keys, fleet.client.host.router_ipv4)
+    fleet.on_old_cable.wait(Message.INITIATION, since=began)
+    time.sleep(0.5)
     assert not fleet.sent_by(fleet.old, began)
 
 
