@@ -6,7 +6,7 @@ Two servers hold the same key; the network's one address leads to the active one
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import pytest
 from hypothesis import given
@@ -324,7 +324,7 @@ def test_more_sessions_than_a_peer_can_have_are_not_taken(fleet: Fleet) -> None:
     now = fleet.network.now
     sessions = tuple(ForeignSession(n, now - n, 0) for n in range(10))
     (known,) = fleet.handed().values()
-    fleet.take({fleet.client.key.public: replace(known, sessions=sessions)})
+    fleet.take({fleet.client.key.public: known._replace(sessions=sessions)})
     assert set(fleet.new.device._interface.lost) == set(range(SESSIONS))
 
 

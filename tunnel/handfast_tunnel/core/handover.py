@@ -7,8 +7,7 @@ The successor answers strays of sessions that it never had (rung 3), greets peer
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from ..continuity.storage import KeypairFacts, Position
 from .constants import KEY_LENGTH, REJECT_AFTER_TIME
@@ -21,8 +20,7 @@ SESSIONS: Final = 3
 """As many as a peer can have: previous, current, next. The youngest are told of."""
 
 
-@dataclass(frozen=True, slots=True)
-class ForeignSession:
+class ForeignSession(NamedTuple):
     """A session of another pod's."""
 
     index: int
@@ -31,8 +29,7 @@ class ForeignSession:
     highest_received: int
 
 
-@dataclass(frozen=True, slots=True)
-class Handed:
+class Handed(NamedTuple):
     """What is known of one peer."""
 
     endpoint: Endpoint | None = None
