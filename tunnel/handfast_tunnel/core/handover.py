@@ -23,7 +23,7 @@ SESSIONS: Final = 3
 class ForeignSession(NamedTuple):
     """A session of another pod's."""
 
-    index: int
+    receiver_index: int
     born: float
     """In this device's time."""
     highest_received: int
@@ -79,15 +79,15 @@ def take(interface: Interface, peer: Peer, handed: Handed, frozen_at: float, now
     if 0.0 < handed.last_received >= frozen_at - RECENTLY:
         peer.interrupted_at, peer.interrupted_elsewhere = handed.last_received, True
     for session in handed.sessions[:SESSIONS]:
-        if now - session.born < REJECT_AFTER_TIME and session.index not in interface.indices:
+        if now - session.born < REJECT_AFTER_TIME and session.receiver_index not in interface.indices:
             _remember(interface, peer, session)
 
 
 def _remember(interface: Interface, peer: Peer, session: ForeignSession) -> None:
     """Here and in what outlives the process: the next one must know the index too."""
-    interface.remember_lost(peer, session.index, session.born, session.highest_received)
+    interface.remember_lost(peer, session.receiver_index, session.born, session.highest_received)
     no_key = bytes(KEY_LENGTH)
-    facts = KeypairFacts(no_key, no_key, session.index, 0, False, session.born, 0.0)
+    facts = KeypairFacts(no_key, no_key, session.receiver_index, 0, False, session.born, 0.0)
     numbers = interface.memory.keypair_numbers(peer.public_key, facts, interface.session_context(peer))
     numbers.highest_received = session.highest_received
     numbers.place(Position.LOST)

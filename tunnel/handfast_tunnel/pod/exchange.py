@@ -18,7 +18,12 @@ def exported(public_key: str, handed: Handed, wall_offset: float) -> ExportedPee
         b64encode(handed.inbound_stamp).decode() if handed.inbound_stamp else None,
         stamp_to_text(handed.outbound_stamp),
         handed.last_received + wall_offset if handed.last_received else None,
-        tuple([ExportedSession(s.index, s.born + wall_offset, s.highest_received) for s in handed.sessions]),
+        tuple(
+            [
+                ExportedSession(s.receiver_index, s.born + wall_offset, s.highest_received)
+                for s in handed.sessions
+            ]
+        ),
     )
 
 
