@@ -104,8 +104,13 @@ class Filters:
         """A firewall before `host` that admits one IPv4 source address."""
         return self._add("forward", f'oifname "{host}" ip saddr != {address} counter drop')
 
-    def readdress(self, host: str, old: str, new: str) -> None:
-        """From now on the others see IPv4 address `new` of this host, which does not notice: it roams."""
+    def readdress(self, host: str, old: str, new: str, *, leave: bool = False) -> None:
+        """From now on the others see IPv4 address `new` of this host, which does not notice: it roams.
+
+        With `leave` nothing reaches it at `old` any more.
+        """
+        if leave:
+            self._add("prerouting", f'iifname != "{host}" ip daddr {old} counter drop')
         rules = [f'forward iifname "{host}" ip saddr {old} ip saddr set {new}']
         rules.append(f"prerouting ip daddr {new} ip daddr set {old}")
         for rule in rules:

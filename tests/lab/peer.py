@@ -13,7 +13,7 @@ from typing import NamedTuple
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
 from .implementations import HANDFAST, Implementation
-from .namespaces import LabError, Process, wait_until
+from .namespaces import LabError, Node, Process, wait_until
 from .network import Host
 
 PORT = 51820
@@ -159,17 +159,7 @@ class Peer:
 
     def uapi(self, request: str) -> str:
         """Talk to the configuration socket without `wg`: "set=1" or "get=1", lines, an empty line."""
-        path = f"/proc/{self.node.pid}/root/run/wireguard/{self.interface}.sock"
-        with socket.socket(socket.AF_UNIX) as line:
-            line.settimeout(5)
-            line.connect(path)
-            line.sendall(request.encode())
-            answer = b""
-            while b"errno=" not in answer or not answer.endswith(b"\n\n"):
-                if not (chunk := line.recv(65536)):
-                    break
-                answer += chunk
-        return answer.decode()
+        return uapi(self.node, self.interface, request)
 
     def command(self, *arguments: str) -> str:
         """Run one of Handfast's commands, such as `drain`, `handshake` and `status`."""
@@ -197,10 +187,30 @@ class Peer:
         what = f"{other.host.name} to answer {self.host.name}"
         wait_until(lambda: self.ping(other, ipv6=ipv6, timeout=1), timeout, what)
 
+    def reaches_address(self, address: str, timeout: float = 10) -> None:
+        """Ping an address inside the tunnel until it is answered."""
+        ping = ("ping", "-nqc1", "-W1", address)
+        what = f"{address} to answer {self.host.name}"
+        wait_until(lambda: self.node.attempt(*ping).returncode == 0, timeout, what)
+
     def wait_for_handshake(self, other: Peer, since: int = 0, timeout: float = 10) -> None:
         """Wait for one that completed after `since`, in Unix seconds."""
         what = f"a handshake of {self.host.name} with {other.host.name}"
         wait_until(lambda: self.status(other).latest_handshake > since, timeout, what)
+
+
+def uapi(node: Node, interface: str, request: str) -> str:
+    """The answer of a configuration socket."""
+    with socket.socket(socket.AF_UNIX) as line:
+        line.settimeout(5)
+        line.connect(f"/proc/{node.pid}/root/run/wireguard/{interface}.sock")
+        line.sendall(request.encode())
+        answer = b""
+        while b"errno=" not in answer or not answer.endswith(b"\n\n"):
+            if not (chunk := line.recv(65536)):
+                break
+            answer += chunk
+    return answer.decode()
 
 
 def introduce(client: Peer, server: Peer, *, preshared_key: str = "", keepalive: int = 0) -> None:

@@ -95,6 +95,7 @@ def test_histograms_are_cumulative(tunnel: FakeTunnel, port: int) -> None:
     for seconds in (0.004, 0.06, 0.07, 1000.0):
         tunnel.device.statistics.observe_reconnect("announced", seconds)
     tunnel.device.statistics.observe_outage("answered", 0.2)
+    tunnel.device.statistics.observe_outage("answered", 0.3, across=True)
     samples = scrape(port)
     latency = "handfast_reconnect_latency_seconds"
     labels = {"tunnel": "wg0", "method": "announced"}
@@ -107,6 +108,8 @@ def test_histograms_are_cumulative(tunnel: FakeTunnel, port: int) -> None:
     assert value(samples, f"{latency}_sum", **labels) == pytest.approx(1000.134)
     outage = {"tunnel": "wg0", "method": "answered", "clock": "same_node"}
     assert value(samples, "handfast_outage_seconds_bucket", le="0.2", **outage) == 1
+    across = outage | {"clock": "cross_node"}
+    assert value(samples, "handfast_outage_seconds_sum", **across) == 0.3
 
 
 def test_peers_by_state(tunnel: FakeTunnel, port: int, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -31,6 +31,8 @@ def _run(arguments: Sequence[str]) -> int:
         from . import commands
 
         return commands.run(arguments[0], arguments[1:])
+    if arguments[:1] == ["run"]:
+        return _run_pod(arguments[1:])
     if "--version" in arguments:
         print(f"handfast-tunnel {__version__}")
         return 0
@@ -50,3 +52,15 @@ def _run_daemon(arguments: Sequence[str]) -> int:
     finally:
         gc.enable()
     return daemon.run(options)
+
+
+def _run_pod(arguments: Sequence[str]) -> int:
+    from .pod.options import USAGE, parse
+
+    if {"-h", "--help"} & set(arguments):
+        print(USAGE, end="")
+        return 0
+    options = parse(arguments, os.environ)
+    from .pod import life
+
+    return life.run(options)

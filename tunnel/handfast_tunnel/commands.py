@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from argparse import ArgumentParser, Namespace
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,6 +15,8 @@ from .adapters.control_client import ControlError, ask, running
 from .adapters.text import parse_base64_key
 from .options import DEFAULT_STATE_DIRECTORY
 
+OFFER_TIME: Final = 10.0
+"""Seconds; a pod's grace less 5 s, where that is less (KUBERNETES, section 4)."""
 NAMES: Final = ("drain", "handshake", "state", "status")
 
 
@@ -31,7 +34,14 @@ def _parser(name: str) -> ArgumentParser:
     parser.add_argument("interface", nargs="?", help="needed only where there is more than one")
     if name == "drain":
         parser.add_argument("--off", action="store_true", help="thaw: go on where the drain stopped")
+        parser.add_argument(
+            "--offer", action="store_true", help="in a pod: wait for a successor to take over"
+        )
+        parser.add_argument("--seconds", type=float, default=OFFER_TIME, help="how long at most, %(default)g")
     elif name == "handshake":
+        parser.add_argument(
+            "--no-wait", action="store_true", help="a hook: whatever happens, succeed at once"
+        )
         parser.add_argument("peers", nargs="*", metavar="peer", help="public keys; without any, all peers")
     else:
         parser.add_argument("--json", action="store_true", help="everything, for programs")
@@ -47,24 +57,43 @@ _DESCRIPTIONS: Final = {
 
 
 def _drain(options: Namespace) -> int:
-    interface = _interface(options.interface)
+    if options.offer:
+        from .pod.offer import offer
+
+        return offer(options.interface, options.seconds)
+    interface = interface_named(options.interface)
     ask(interface, {"call": "drain", "on": not options.off})
     print(f"{interface}: {'thawed' if options.off else 'frozen'}")
     return 0
 
 
 def _handshake(options: Namespace) -> int:
+    if options.no_wait:
+        return _handshake_without_waiting(options)
+    return _force_handshakes(options)
+
+
+def _handshake_without_waiting(options: Namespace) -> int:
+    """A container whose hook fails is ended, and the process initiates by itself."""
+    try:
+        return _force_handshakes(options)
+    except ControlError as error:
+        print(f"handfast-tunnel: {error}", file=sys.stderr)
+        return 0
+
+
+def _force_handshakes(options: Namespace) -> int:
     peers = options.peers
     if options.interface is not None and _is_key(options.interface):
         peers, options.interface = [options.interface, *peers], None
-    interface = _interface(options.interface)
+    interface = interface_named(options.interface)
     answer = ask(interface, {"call": "handshake", "peers": peers or None})
     print(f"{interface}: handshakes initiated with {_count(answer['initiated'], 'peer')}")
     return 0
 
 
 def _status(options: Namespace) -> int:
-    interface = _interface(options.interface)
+    interface = interface_named(options.interface)
     answer = ask(interface, {"call": "status"})
     print(json.dumps(answer, indent=2) if options.json else "\n".join(format_status(answer)))
     return 0
@@ -91,7 +120,8 @@ def _only(names: Sequence[str], where: Path) -> str:
     raise ControlError(f"no tunnel has state in {where}: say its directory with --state")
 
 
-def _interface(name: str | None) -> str:
+def interface_named(name: str | None) -> str:
+    """The one that was named, or the one that there is."""
     if name is not None:
         return name
     names = running()
@@ -128,6 +158,10 @@ def format_status(status: Mapping[str, Any]) -> list[str]:
             f"  incarnation {status['incarnation']}; packets lost in queues: "
             f"{lost['at_takeover']} at its takeover, {lost['total']} in all"
         )
+    if "role" in status:
+        offering = ", offering to hand over" if status["offering"] else ""
+        at = f"at term {status['term']}, generation {status['generation']}"
+        lines.append(f"  {status['role']} {at}{offering}")
     if recovery["total"]:
         lines.append(
             f"  recovery: {recovery['recovered']} of {_count(recovery['total'], 'peer')} back, "

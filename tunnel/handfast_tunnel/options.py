@@ -15,6 +15,7 @@ from .errors import StartError
 
 USAGE: Final = """\
 usage: handfast-tunnel [options] INTERFACE      run a WireGuard interface
+       handfast-tunnel run --config DIRECTORY   the same in a pod; run --help
        handfast-tunnel drain [INTERFACE] [--off]
        handfast-tunnel handshake [INTERFACE] [PEER...]
        handfast-tunnel status [INTERFACE] [--json]

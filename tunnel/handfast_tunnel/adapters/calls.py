@@ -10,7 +10,7 @@ import errno
 import json
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Final, get_args
 
 from .. import __version__
@@ -66,12 +66,21 @@ CALLS: Final[Mapping[str, Callable[[Tunnel, Request], Answer]]] = {
 
 def answer(tunnel: Tunnel, request: bytes) -> Answer:
     """Raises ConfigurationError for a request that is refused, then or when it is iterated."""
+    name, fields = parse(request, CALLS)
+    return CALLS[name](tunnel, fields)
+
+
+def parse(request: bytes, names: Collection[str]) -> tuple[str, Request]:
+    """The call, which is one of `names`, and its fields."""
     try:
         fields = json.loads(request)
-        call = CALLS[fields["call"]]
+        name = fields["call"]
+        known = name in names
     except (ValueError, TypeError, KeyError, RecursionError):
-        raise ConfigurationError(f"a request is JSON with a 'call' out of {', '.join(CALLS)}") from None
-    return call(tunnel, fields)
+        known = False
+    if not known:
+        raise ConfigurationError(f"a request is JSON with a 'call' out of {', '.join(names)}")
+    return name, fields
 
 
 def format_refusal(error: ConfigurationError) -> str:

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import os
 import socket
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -15,6 +17,7 @@ from ..errors import ConfigurationError
 from .local_server import NEXT_TURN, Client, Conversation, LocalServer, listen, remove
 
 if TYPE_CHECKING:
+    from .calls import Answer
     from .tunnel import Tunnel
 
 SUFFIX: Final = ".control"
@@ -31,8 +34,13 @@ def open_listener(interface: str) -> socket.socket:
 
 
 class ControlServer:
-    def __init__(self, tunnel: Tunnel, listener: socket.socket) -> None:
+    """`answer` is what the calls do, those of `calls` if it is not given."""
+
+    def __init__(
+        self, tunnel: Tunnel, listener: socket.socket, answer: Callable[[bytes], Answer] | None = None
+    ) -> None:
         self._tunnel = tunnel
+        self._answer = answer
         self._path = Path(listener.getsockname())
         self._server = LocalServer(tunnel.loop, listener, self._converse)
 
@@ -41,16 +49,17 @@ class ControlServer:
         remove(self._path)
 
     def _converse(self, client: Client) -> Conversation:
-        from .calls import answer, format_refusal
+        from . import calls
 
+        answer = self._answer or partial(calls.answer, self._tunnel)
         while True:
             line = yield from client.receive_line(REQUEST_LIMIT)
             while self._tunnel.device.building_up:
                 yield NEXT_TURN
             try:
-                for piece in answer(self._tunnel, line):
+                for piece in answer(line):
                     yield from client.send(piece.encode())
                     yield NEXT_TURN
             except ConfigurationError as error:
-                yield from client.send(format_refusal(error).encode())
+                yield from client.send(calls.format_refusal(error).encode())
             yield from client.send(b"\n")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 import os
 import select
 import time
@@ -19,6 +20,8 @@ class EventLoop:
         self._epoll = select.epoll()
         self._callbacks: dict[int, Callable[[int], None]] = {}
         self._jobs: deque[Iterator[None]] = deque()
+        self._timers: list[tuple[float, int, Callable[[], None]]] = []
+        self._sequence = 0
         self._posted: deque[Callable[[], None]] = deque()
         self._status: int | None = None
         self._wakeup = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
@@ -46,6 +49,11 @@ class EventLoop:
         """Runs `job` one step a turn; a step should take no longer than a millisecond."""
         self._jobs.append(job)
 
+    def call_at(self, when: float, callback: Callable[[], None]) -> None:
+        """Calls `callback` in the first turn at or after `when`; from the loop's thread only."""
+        self._sequence += 1
+        heapq.heappush(self._timers, (when, self._sequence, callback))
+
     def call_soon_threadsafe(self, callback: Callable[[], None]) -> None:
         self._posted.append(callback)
         os.eventfd_write(self._wakeup, 1)
@@ -65,6 +73,7 @@ class EventLoop:
                 if callback is not None:
                     callback(events)
             self._step_job()
+            self._call_due()
             deadline = end_turn()
         return self._status
 
@@ -75,6 +84,8 @@ class EventLoop:
     def _timeout(self, deadline: float) -> float:
         if self._jobs:
             return 0.0
+        if self._timers:
+            deadline = min(deadline, self._timers[0][0])
         return min(max(deadline - self.now, 0.0), _LONGEST_WAIT)
 
     def _step_job(self) -> None:
@@ -83,6 +94,10 @@ class EventLoop:
             for _ in job:
                 self._jobs.append(job)
                 break
+
+    def _call_due(self) -> None:
+        while self._timers and self._timers[0][0] <= self.now:
+            heapq.heappop(self._timers)[2]()
 
     def _run_posted(self, _events: int) -> None:
         os.eventfd_read(self._wakeup)

@@ -8,15 +8,12 @@ from __future__ import annotations
 import errno
 import os
 import socket
-from collections.abc import Iterator
 from struct import Struct
 from typing import Final, NamedTuple
 
-NETLINK_ROUTE: Final = 0
+from .netlink import RECEIVE_BYTES, attribute, attributes, messages, open_netlink, request
+
 RTMGRP_LINK: Final = 1
-NLM_F_REQUEST: Final = 1
-NLM_F_ACK: Final = 4
-NLMSG_ERROR: Final = 2
 RTM_NEWLINK: Final = 16
 RTM_DELLINK: Final = 17
 RTM_GETLINK: Final = 18
@@ -25,12 +22,7 @@ IFLA_TXQLEN: Final = 13
 IFLA_STATS64: Final = 23
 IFF_UP: Final = 1
 
-RECEIVE_BYTES: Final = 65536
-
-_HEADER = Struct("=IHHII")  # length, type, flags, sequence, port
 _LINK = Struct("=BxHiII")  # family, type, index, flags, change
-_ATTRIBUTE = Struct("=HH")
-_INT = Struct("=i")
 _UNSIGNED = Struct("=I")
 _DROPPED = Struct("=48xQQ")  # rx_dropped and tx_dropped in struct rtnl_link_stats64
 
@@ -52,7 +44,7 @@ class LinkWatcher:
             self._index = socket.if_nametoindex(name)
         except OSError as error:
             raise OSError(errno.ENODEV, os.strerror(errno.ENODEV), name) from error
-        self._socket = _open_netlink(RTMGRP_LINK)
+        self._socket = open_netlink(RTMGRP_LINK)
         self._socket.setblocking(False)
         self.fileno = self._socket.fileno
         self.close = self._socket.close
@@ -73,7 +65,7 @@ class LinkWatcher:
             _, answer = _request(RTM_GETLINK, self._index)
         except OSError:
             return None
-        statistics = next((value for key, value in _attributes(answer) if key == IFLA_STATS64), None)
+        statistics = dict(attributes(answer[_LINK.size :])).get(IFLA_STATS64)
         if statistics is None:
             return None
         by_host, in_queue = _DROPPED.unpack_from(statistics)
@@ -93,7 +85,7 @@ class LinkWatcher:
                     raise
                 some_were_lost = True
                 continue
-            for kind, body in _messages(data):
+            for kind, body in messages(data):
                 state = self._state(kind, body) or state
 
     def _state(self, kind: int, body: bytes) -> LinkState | None:
@@ -105,53 +97,18 @@ class LinkWatcher:
             return None
         if kind == RTM_DELLINK:
             return DELETED
-        mtu = next((_UNSIGNED.unpack(value)[0] for key, value in _attributes(body) if key == IFLA_MTU), 0)
+        mtu = next(
+            (_UNSIGNED.unpack(value)[0] for key, value in attributes(body[_LINK.size :]) if key == IFLA_MTU),
+            0,
+        )
         return LinkState(up=bool(flags & IFF_UP), mtu=mtu)
 
 
 def set_queue_length(name: str, packets: int) -> None:
     """How many packets may wait for their reader. (In a user namespace the ioctl for it is refused.)"""
-    attribute = _ATTRIBUTE.pack(_ATTRIBUTE.size + _UNSIGNED.size, IFLA_TXQLEN) + _UNSIGNED.pack(packets)
-    _request(RTM_NEWLINK, socket.if_nametoindex(name), attribute)
+    _request(RTM_NEWLINK, socket.if_nametoindex(name), attribute(IFLA_TXQLEN, _UNSIGNED.pack(packets)))
 
 
 def _request(kind: int, index: int, attributes: bytes = b"") -> tuple[int, bytes]:
     """The kernel's answer, type and body, to a request about the interface `index`."""
-    body = _LINK.pack(socket.AF_UNSPEC, 0, index, 0, 0) + attributes
-    header = _HEADER.pack(_HEADER.size + len(body), kind, NLM_F_REQUEST | NLM_F_ACK, 0, 0)
-    with _open_netlink() as netlink:
-        netlink.send(header + body)
-        answer_kind, answer = next(_messages(netlink.recv(RECEIVE_BYTES)))
-    if answer_kind == NLMSG_ERROR and (code := -_INT.unpack_from(answer)[0]):
-        raise OSError(code, os.strerror(code))
-    return answer_kind, answer
-
-
-def _open_netlink(groups: int = 0) -> socket.socket:
-    netlink = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, NETLINK_ROUTE)
-    try:
-        netlink.bind((0, groups))
-    except OSError:
-        netlink.close()
-        raise
-    return netlink
-
-
-def _messages(data: bytes) -> Iterator[tuple[int, bytes]]:
-    while len(data) >= _HEADER.size:
-        length, kind, *_ = _HEADER.unpack_from(data)
-        yield kind, data[_HEADER.size : length]
-        data = data[_aligned(length) :]
-
-
-def _attributes(body: bytes) -> Iterator[tuple[int, bytes]]:
-    rest = body[_LINK.size :]
-    while len(rest) >= _ATTRIBUTE.size:
-        length, key = _ATTRIBUTE.unpack_from(rest)
-        yield key, rest[_ATTRIBUTE.size : length]
-        rest = rest[max(_aligned(length), _ATTRIBUTE.size) :]
-
-
-def _aligned(length: int) -> int:
-    """Messages and attributes begin at multiples of four."""
-    return length + 3 & ~3
+    return request(kind, _LINK.pack(socket.AF_UNSPEC, 0, index, 0, 0) + attributes)

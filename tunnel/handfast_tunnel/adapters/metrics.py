@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from copy import deepcopy
 from dataclasses import dataclass
 from itertools import accumulate
@@ -60,10 +60,13 @@ class Snapshot:
     peers: list[PeerNumbers]
 
 
-def take_snapshot(tunnel: Tunnel, *, per_peer: bool) -> Generator[None, None, Snapshot]:
-    """A job for the event loop."""
+def take_snapshot(
+    tunnel: Tunnel, *, per_peer: bool, limit: int | None = None, names: Mapping[str, str] | None = None
+) -> Generator[None, None, Snapshot]:
+    """A job for the event loop. `names` are the peers', by public key."""
     while tunnel.device.building_up:
         yield
+    limit = PEER_SERIES_LIMIT if limit is None else limit
     oldest_session = time.time_ns() - int(REJECT_AFTER_TIME * 1e9)
     peers = list(tunnel.device.peers.values())
     states: Counter[str] = Counter()
@@ -71,8 +74,8 @@ def take_snapshot(tunnel: Tunnel, *, per_peer: bool) -> Generator[None, None, Sn
     for start in range(0, len(peers), PEERS_A_STEP):
         step = peers[start : start + PEERS_A_STEP]
         states.update([_state(peer, oldest_session) for peer in step])
-        if per_peer and start < PEER_SERIES_LIMIT:
-            numbers += [_numbers(tunnel.name, peer) for peer in step[: PEER_SERIES_LIMIT - start]]
+        if per_peer and start < limit:
+            numbers += [_numbers(tunnel.name, peer, names or {}) for peer in step[: limit - start]]
         yield
     statistics, at_takeover = deepcopy(tunnel.device.statistics), dict(tunnel.drops.at_takeover)
     return Snapshot(tunnel.name, tunnel.incarnation, statistics, at_takeover, states, numbers)
@@ -84,10 +87,11 @@ def _state(peer: Peer, oldest_session: int) -> str:
     return "connected" if peer.last_handshake_wall >= oldest_session else "silent"
 
 
-def _numbers(interface: str, peer: Peer) -> PeerNumbers:
+def _numbers(interface: str, peer: Peer, names: Mapping[str, str]) -> PeerNumbers:
     allowed_ips = ",".join(map(format_prefix, peer.allowed_ips))
+    public_key = format_key(peer.public_key)
     return PeerNumbers(
-        labels=[interface, format_key(peer.public_key), allowed_ips, ""],
+        labels=[interface, public_key, allowed_ips, names.get(public_key, "")],
         sent_bytes=peer.sent_bytes,
         received_bytes=peer.received_bytes,
         latest_handshake=peer.last_handshake_wall // 10**9,
@@ -123,8 +127,9 @@ def _recovery(snapshot: Snapshot) -> Iterator[Metric]:
         "From the last authenticated packet of a peer that was sending, to its first after an interruption.",
         labels=["tunnel", "method", "clock"],
     )
-    for method, histogram in statistics.outage.items():
-        outage.add_metric([snapshot.interface, method, "same_node"], _buckets(histogram), histogram.sum)
+    for clock, outages in (("same_node", statistics.outage), ("cross_node", statistics.outage_across)):
+        for method, histogram in outages.items():
+            outage.add_metric([snapshot.interface, method, clock], _buckets(histogram), histogram.sum)
     yield outage
     peers = GaugeMetricFamily("handfast_peers", "Configured peers.", labels=["state"])
     for state in ("connected", "recovering", "silent"):

@@ -29,19 +29,21 @@ def room_for(peers: int, allowed_ips: int) -> int:
 class Outliving:
     """A state memory and a line to the keeper."""
 
-    def __init__(self, state: StateFile, configuration: SavedConfiguration, line: KeeperLine) -> None:
+    def __init__(self, state: StateFile, configuration: SavedConfiguration | None, line: KeeperLine) -> None:
+        """Without a configuration to keep, its owner keeps one elsewhere."""
         self.state = state
         self._configuration = configuration
         self._line = line
         self._adopted: UdpSockets | None = None
         if not line.inherited:
-            configuration.forget()
+            self.end()
             state.memory.drained = False
             write(state.queue_drops, 0, [0] * QUEUE_DROPS)
 
     def end(self) -> None:
         """The tunnel ends on purpose: sessions stay for the next process, the private key does not."""
-        self._configuration.forget()
+        if self._configuration is not None:
+            self._configuration.forget()
 
     @property
     def is_successor(self) -> bool:
@@ -69,8 +71,8 @@ class Outliving:
         return self.state.memory.sweep()
 
     def load_configuration(self) -> PackedConfiguration | None:
-        """None where nothing was ever accepted."""
-        saved = self._configuration.load()
+        """None where nothing was ever accepted, and where its owner keeps it elsewhere."""
+        saved = self._configuration.load() if self._configuration is not None else None
         try:
             return PackedConfiguration(saved) if saved else None
         except ValueError as error:
@@ -79,11 +81,13 @@ class Outliving:
 
     def reserve(self, peers: int, allowed_ips: int) -> None:
         """Room for a configuration of that many; raises OSError where there is none."""
-        self._configuration.reserve(room_for(peers, allowed_ips))
+        if self._configuration is not None:
+            self._configuration.reserve(room_for(peers, allowed_ips))
 
     def save_configuration(self, device: Device) -> Iterator[None]:
         """A job; a change is answered only when it is done."""
-        yield from self._configuration.save(pack(device))
+        if self._configuration is not None:
+            yield from self._configuration.save(pack(device))
 
     def adopt_sockets(self) -> UdpSockets | None:
         """Those that a former worker bound, once."""

@@ -67,10 +67,13 @@ class Tunnel:
         marks: Words = outliving.state.queue_drops if outliving else plain
         self.drops = Drops(self.device.statistics.dropped, tun, self._link, marks)
         self._handshakes = HandshakeShare(self.device, lambda: loop.now, self._transmit)
+        self._applying = False
         self._told_of_port = False
         self._former_port = outliving.listen_port if outliving else 0
         """Where others last found a former process."""
         self._next_housekeeping = 0.0
+        self.held: str | None = None
+        """Why it must stay frozen, whoever asks it to thaw."""
         self._sweep_at = loop.now + REJECT_AFTER_TIME if outliving else math.inf
         loop.watch(self._link.fileno(), self._on_link)
 
@@ -99,6 +102,15 @@ class Tunnel:
         status = self.loop.run(self._end_turn)
         self._close()
         return status
+
+    def boot(self, change: InterfaceChange, *, frozen: bool) -> None:
+        """Begins with a whole configuration, before any packet is read: frozen, it answers nobody."""
+        if self._outliving is not None:
+            self._outliving.note_drained(frozen)
+        if frozen:
+            self.device.freeze(self.loop.now)
+        self._read_wall_clock(self.loop.now)
+        self.device.configure(change, self.loop.now)
 
     def _take_over(self) -> None:
         """Goes on where a former worker of the same keeper stopped, before any packet is read."""
@@ -311,6 +323,15 @@ class Tunnel:
 
     def apply(self, change: InterfaceChange) -> Iterator[None]:
         """A job that applies a whole change in one swap, or raises ConfigurationError and changes nothing."""
+        while self._applying or self.device.building_up:
+            yield
+        self._applying = True
+        try:
+            yield from self._apply(change)
+        finally:
+            self._applying = False
+
+    def _apply(self, change: InterfaceChange) -> Iterator[None]:
         if change.drain is False:
             self._check_thaw()
         transaction = self.device.transaction()
@@ -392,16 +413,31 @@ class Tunnel:
             logger.debug("%s: drained: nothing more is sent or opened", self.name)
             return
         self.device.thaw()
+        self._watch_packets()
+        logger.debug("%s: thawed", self.name)
+
+    def take_charge(self) -> None:
+        """Thaws and greets: from here on the peers are this process's."""
+        self._check_thaw()
+        was_frozen = self.device.frozen
+        if self._outliving is not None:
+            self._outliving.note_drained(False)
+        self.device.take_charge(self.loop.now)
+        if was_frozen:
+            self._watch_packets()
+
+    def _watch_packets(self) -> None:
         if self.device.is_up:
             self._watch_sockets()
             self.loop.watch(self._tun.fileno(), self._on_tun)
-        logger.debug("%s: thawed", self.name)
 
     def _check_thaw(self) -> None:
         if self.device.committed:
             raise ConfigurationError(
                 f"{self.name}: another took over for good: this one stays frozen", errno.EPERM
             )
+        if self.held is not None:
+            raise ConfigurationError(f"{self.name}: {self.held}", errno.EPERM)
 
     def handshake(self, public_keys: Sequence[bytes] | None) -> int:
         """Forces handshakes with the named peers, or all; how many were started."""

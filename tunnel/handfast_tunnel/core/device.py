@@ -12,7 +12,7 @@ asked for: a configuration change, link up and down.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from random import Random
 
 from ..continuity.packed_configuration import PackedConfiguration
@@ -22,6 +22,7 @@ from .configuration import InterfaceChange, Settings
 from .constants import MAX_HANDSHAKE_ATTEMPTS
 from .drain import Drain, note_interruption
 from .endpoint import Endpoint
+from .handover import Handed, hand_out, lost_by_peer, take
 from .handshake import Handshakes, Initiate
 from .interface import Event, Interface, Transmission
 from .messages import TRANSPORT_MIN_LENGTH, TYPE_TRANSPORT
@@ -39,6 +40,7 @@ from .transport import Transport
 __all__ = ["Device", "Event", "Transmission"]
 
 _TRANSPORT_PREFIX = TYPE_TRANSPORT.to_bytes(4, "little")
+_PEERS_PER_STEP = 32
 _EXPIRIES_PER_CALL = 32
 """So many peers' deadlines are served at a time; the rest are due at once again."""
 
@@ -104,6 +106,11 @@ class Device:
     def set_wall_offset(self, seconds: float) -> None:
         """Unix time minus `now`; only TAI64N stamps and `wg show` need it."""
         self._interface.set_clock(seconds)
+
+    def change_settings(self, settings: Settings) -> None:
+        self.settings = self._interface.settings = settings
+        self._startup.settings_changed()
+        self._strays.settings_changed()
 
     # --- data -------------------------------------------------------------------------------------
 
@@ -338,6 +345,50 @@ class Device:
     def freeze(self, now: float) -> None:
         """Drain: from here on nothing is sealed, opened or answered."""
         self._drain.freeze(now)
+
+    def forget_sessions(self, now: float, *, for_good: bool) -> Iterator[None]:
+        """A job, while frozen: another owns the peers. Their indices stay known unless `for_good`."""
+        self._finish(now)
+        for count, peer in enumerate(list(self.peers.values()), 1):
+            if for_good:
+                self._interface.forget_sessions(peer)
+            else:
+                self._interface.lose(peer, now)
+            if count % _PEERS_PER_STEP == 0:
+                yield
+
+    def hand_out(self, now: float) -> Iterator[list[tuple[Peer, Handed]]]:
+        """Everything another pod may know, in pieces; while frozen."""
+        self._finish(now)
+        lost = lost_by_peer(self._interface)
+        peers = list(self.peers.values())
+        for start in range(0, len(peers), _PEERS_PER_STEP):
+            piece = peers[start : start + _PEERS_PER_STEP]
+            yield [(peer, hand_out(peer, lost.get(peer.public_key, ()), now)) for peer in piece]
+
+    def take(self, handed: Mapping[bytes, Handed], frozen_at: float, now: float) -> Iterator[None]:
+        """A job, while frozen: adds what another pod knew, by public key, when it froze."""
+        self._finish(now)
+        for count, (public_key, known) in enumerate(handed.items(), 1):
+            peer = self.peers.get(public_key)
+            if peer is not None:
+                take(self._interface, peer, known, frozen_at, now)
+            if count % _PEERS_PER_STEP == 0:
+                yield
+
+    def raise_stamp_floor(self, stamp: int) -> None:
+        """Other pods may have stamped initiations up to here."""
+        self._interface.stamp_floor = max(self._interface.stamp_floor, stamp)
+
+    @property
+    def highest_stamp(self) -> int:
+        """No pod up to this one has stamped an initiation higher, as far as is known; 0 for none."""
+        return max(self._interface.highest_stamp, self._interface.stamp_floor)
+
+    def take_charge(self, now: float) -> None:
+        """It owns its peers from here on: thaws, and greets whoever has no session."""
+        self.thaw()
+        self._greet([peer for peer in self.peers.values() if not peer.can_send(now)], now)
 
     def commit_handover(self, term: int, now: float) -> None:
         """Another took over at `term`: freezes for good, whatever becomes of this process."""

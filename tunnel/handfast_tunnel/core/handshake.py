@@ -137,11 +137,13 @@ class Handshakes:
         static_static = interface.static_static(peer)
         for stale in peer.stale_slots(now, room=1):
             interface.discard_slot(stale)
-        stamp = next_stamp(now + interface.wall_offset, peer.marks.outbound_stamp)
+        last = max(peer.marks.outbound_stamp, interface.stamp_floor)
+        stamp = next_stamp(now + interface.wall_offset, last)
         behind = stamp / 1e9 - (now + interface.wall_offset)
         if behind > CLOCK_TOLERANCE:
             interface.clock_is_behind(behind)
         peer.marks.outbound_stamp = stamp
+        interface.highest_stamp = max(interface.highest_stamp, stamp)
         index = interface.new_index()
         message, state = create_initiation(
             interface.key,

@@ -77,6 +77,10 @@ class Interface:
         self.outbox: list[Transmission] = []
         self.events: list[Event] = []
         self.statistics = Statistics()
+        self.stamp_floor = 0
+        """Initiations of ours are stamped above it: what other pods may have sent (RECOVERY, section 3)."""
+        self.highest_stamp = 0
+        """Of all initiations sent; 0 before the first."""
         self.wall_offset = 0.0
         """Unix seconds minus `now`; the caller keeps it right."""
         self._told_of_clock = False

@@ -92,6 +92,7 @@ class Peer:
         "endpoint",
         "handshake_attempts",
         "interrupted_at",
+        "interrupted_elsewhere",
         "last_handshake_wall",
         "last_initiation_consumed",
         "last_initiation_sent",
@@ -149,6 +150,8 @@ class Peer:
         self.last_reconfirm = float("-inf")
 
         self.recovery: Recovery | None = None
+        self.interrupted_elsewhere = False
+        """Whether that was at another pod."""
         self.interrupted_at: float | None = None
         """When a peer that was sending was last heard, while an interruption lasts."""
 
@@ -183,9 +186,9 @@ class Peer:
         self.configured_endpoint = endpoint
         if self.endpoint is None or endpoint.address != self.endpoint.address:
             self.endpoint, self.cookie = endpoint, None
-            if self._is_known:
+            if self.has_marks:
                 self.marks.endpoint = endpoint
-        if self._is_known:
+        if self.has_marks:
             self.marks.configured_endpoint = endpoint.checksum()
 
     def recall_endpoint(self) -> None:
@@ -199,12 +202,13 @@ class Peer:
             marks.configured_endpoint = configured.checksum()
 
     @property
-    def _is_known(self) -> bool:
+    def has_marks(self) -> bool:
+        """Whether anything worth keeping is known of it."""
         return self._marks is not None or self._memory.knows(self.public_key)
 
     def erase_marks(self) -> None:
         """The peer is gone."""
-        if self._is_known:
+        if self.has_marks:
             self.marks.erase()
 
     @property

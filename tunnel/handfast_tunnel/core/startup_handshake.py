@@ -42,14 +42,21 @@ class StartupHandshakes:
     def __init__(self, interface: Interface, handshakes: Handshakes) -> None:
         self._interface = interface
         self._handshakes = handshakes
-        rate = interface.settings.burst_per_second
-        self._bucket = TokenBucket(rate, burst=max(1.0, min(50.0, rate / 10)))
+        self._bucket = self.bucket_of(interface)
         self._asked: deque[tuple[Peer, Recovery]] = deque()
         """First initiations to those whose strays came: who waits for an answer goes before who may not."""
         self._first: deque[tuple[Peer, Recovery]] = deque()
         self._again: deque[tuple[Peer, Recovery]] = deque()
         self._later: list[tuple[float, int, Peer, Recovery]] = []
         self._sequence = 0
+
+    @staticmethod
+    def bucket_of(interface: Interface) -> TokenBucket:
+        rate = interface.settings.burst_per_second
+        return TokenBucket(rate, burst=max(1.0, min(50.0, rate / 10)))
+
+    def settings_changed(self) -> None:
+        self._bucket = self.bucket_of(self._interface)
 
     def begin(self, peers: Iterable[Peer], now: float, *, announce: bool) -> int:
         """Starts a recovery of each; those without an endpoint wait. Returns how many are greeted."""
@@ -173,5 +180,6 @@ class StartupHandshakes:
 
     def _end_outage(self, peer: Peer, method: Method, now: float) -> None:
         if peer.interrupted_at is not None:
-            self._interface.statistics.observe_outage(method, now - peer.interrupted_at)
-            peer.interrupted_at = None
+            seconds = max(0.0, now - peer.interrupted_at)
+            self._interface.statistics.observe_outage(method, seconds, across=peer.interrupted_elsewhere)
+            peer.interrupted_at, peer.interrupted_elsewhere = None, False

@@ -42,9 +42,12 @@ class Statistics:
         """By method."""
         self.outage: dict[str, Histogram] = {}
         """By method; only of peers that had sent within 2 s before the interruption."""
+        self.outage_across: dict[str, Histogram] = {}
+        """The same of interruptions that began at another pod, by its clock."""
 
     def observe_reconnect(self, method: str, seconds: float) -> None:
         self.reconnect_latency.setdefault(method, Histogram()).observe(seconds)
 
-    def observe_outage(self, method: str, seconds: float) -> None:
-        self.outage.setdefault(method, Histogram()).observe(seconds)
+    def observe_outage(self, method: str, seconds: float, *, across: bool = False) -> None:
+        outage = self.outage_across if across else self.outage
+        outage.setdefault(method, Histogram()).observe(seconds)

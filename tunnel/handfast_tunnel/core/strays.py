@@ -51,9 +51,12 @@ class Strays:
         self._handshakes = handshakes
         self._startup = startup
         self._transport = transport
-        self._shared = [ipaddress.ip_network(prefix) for prefix in interface.settings.shared_networks]
         self._overall = TokenBucket(ANSWERS_PER_SECOND, burst=ANSWERS_PER_SECOND)
         self._networks: TokenBuckets[str] = TokenBuckets(ANSWERS_PER_NETWORK, ANSWERS_PER_NETWORK, limit=4096)
+        self.settings_changed()
+
+    def settings_changed(self) -> None:
+        self._shared = [ipaddress.ip_network(prefix) for prefix in self._interface.settings.shared_networks]
 
     def receive(self, index: int, datagrams: Sequence[bytes], source: Endpoint, now: float) -> None:
         """A run of strays with one receiver index from one source."""

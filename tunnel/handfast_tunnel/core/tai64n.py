@@ -27,6 +27,12 @@ def next_stamp(wall: float, last: int) -> int:
     return max(whitened, last + WHITENING)
 
 
+def unpack_stamp(stamp: bytes) -> int:
+    """Of 12 bytes; what lies before the Unix epoch is 0."""
+    seconds = int.from_bytes(stamp[:8], "big") - _TAI_EPOCH
+    return max(0, seconds) * _NANOSECONDS + int.from_bytes(stamp[8:], "big")
+
+
 def pack_stamp(stamp: int) -> bytes:
     seconds, nanoseconds = divmod(stamp, _NANOSECONDS)
     return (_TAI_EPOCH + seconds).to_bytes(8, "big") + nanoseconds.to_bytes(4, "big")

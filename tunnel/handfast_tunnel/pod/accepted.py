@@ -1,0 +1,111 @@
+"""What a pod last accepted, in memory-backed files beside its state: the configuration, and its role.
+
+Each is replaced whole by an atomic rename before the answer that says so. They outlive the container, and
+die with the pod; another tunnel's are ignored.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from collections.abc import Callable
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import Final, TypeVar
+
+from ..control.configuration import Configuration
+from ..control.errors import DocumentError
+from ..control.roles import Role, Standing
+from ..control.state import State
+from ..errors import StartError
+
+log = logging.getLogger(__name__)
+
+CONFIGURATION_FILE: Final = "config.jsonl.gz"
+STATE_FILE: Final = "state.jsonl.gz"
+ROLE_FILE: Final = "role.json"
+
+D = TypeVar("D", Configuration, State)
+
+
+def load(path: Path, parse: Callable[[bytes], D]) -> D | None:
+    """A document; None where there is none, or none that can be read: then why is in the log."""
+    try:
+        return parse(path.read_bytes())
+    except FileNotFoundError:
+        return None
+    except (OSError, DocumentError) as error:
+        log.error("%s is not used: %s", path, error)  # noqa: TRY400
+        return None
+
+
+def load_newest(mounted: Path, accepted: Accepted) -> Configuration:
+    """The higher generation of what is mounted and what was accepted: a mounted Secret lags by up to a
+    minute, and a peer that was revoked must not come back meanwhile. Raises StartError."""
+    from_mount = load(mounted / CONFIGURATION_FILE, Configuration.parse)
+    stored = accepted.load_configuration()
+    if from_mount is None and stored is None:
+        raise StartError(
+            f"no configuration in {mounted / CONFIGURATION_FILE}: is the tunnel's Secret mounted there?"
+        )
+    if from_mount is None or stored is None:
+        return from_mount or _known(stored)
+    if stored.tunnel.uid != from_mount.tunnel.uid:
+        return from_mount
+    return stored if stored.generation >= from_mount.generation else from_mount
+
+
+def _known(configuration: Configuration | None) -> Configuration:
+    assert configuration is not None
+    return configuration
+
+
+class Accepted:
+    """The files in `directory`, which is private and in memory."""
+
+    def __init__(self, directory: Path) -> None:
+        self._configuration = directory / CONFIGURATION_FILE
+        self._role = directory / ROLE_FILE
+
+    def load_configuration(self) -> Configuration | None:
+        return load(self._configuration, Configuration.parse)
+
+    def draft(self, configuration: Configuration) -> Draft:
+        """Written and not yet in force; raises OSError where there is no room."""
+        return Draft(self._configuration, configuration.dump())
+
+    def load_standing(self, tunnel_uid: str) -> Standing | None:
+        """None for a pod that is new, and where nothing can be read: then it stands by."""
+        try:
+            stored = json.loads(self._role.read_bytes())
+            if stored["uid"] != tunnel_uid:
+                return None
+            values = {field.name: stored[field.name] for field in fields(Standing) if field.name in stored}
+            return Standing(**values | {"role": Role(stored["role"])})
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError, TypeError, KeyError) as error:
+            log.error("%s is not used: %r", self._role, error)  # noqa: TRY400
+            return None
+
+    def save_standing(self, standing: Standing, tunnel_uid: str) -> None:
+        text = json.dumps({"uid": tunnel_uid, **asdict(standing)})
+        Draft(self._role, text.encode()).publish()
+
+
+class Draft:
+    """A file's next content, beside it."""
+
+    def __init__(self, path: Path, content: bytes) -> None:
+        self._path = path
+        self._draft = path.with_name(path.name + ".new")
+        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW
+        with os.fdopen(os.open(self._draft, flags, 0o600), "wb") as file:
+            file.write(content)
+
+    def publish(self) -> None:
+        self._draft.replace(self._path)
+
+    def discard(self) -> None:
+        self._draft.unlink(missing_ok=True)

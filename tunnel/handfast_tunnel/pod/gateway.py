@@ -1,0 +1,237 @@
+"""One pod's tunnel and the role it plays: what control calls do, on the event loop's thread.
+
+A role is stored before its effect and before any answer. Effects follow from the role alone: a pod that is
+not active is frozen, and nobody but its role thaws it.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import Counter
+from collections.abc import Generator, Mapping
+from typing import TYPE_CHECKING, Final, Protocol
+
+from ..adapters.text import format_key
+from ..control import roles
+from ..control.configuration import Configuration
+from ..control.errors import CONFLICT, UNPROCESSABLE, Refused
+from ..control.roles import Call, Event, Role, Standing, step
+from ..core.configuration import InterfaceChange
+from ..core.handover import Handed
+from ..errors import ConfigurationError
+from . import translate
+
+if TYPE_CHECKING:
+    from ..adapters.tunnel import Tunnel
+    from ..control.export import ExportedPeer, Handover
+    from .accepted import Draft
+
+log = logging.getLogger(__name__)
+
+WATCH_INTERVAL: Final = 1.0
+
+
+class StandingStore(Protocol):
+    def save_standing(self, standing: Standing, tunnel_uid: str) -> None: ...
+
+
+class Gateway:
+    """All methods are called on the loop's thread; those that return iterators are jobs for it."""
+
+    def __init__(
+        self,
+        tunnel: Tunnel,
+        store: StandingStore,
+        configuration: Configuration,
+        standing: Standing,
+        pod_uid: str,
+    ) -> None:
+        self.tunnel = tunnel
+        self.configuration = configuration
+        self.standing = standing
+        self.pod_uid = pod_uid
+        self.offering = False
+        self.control_call_at: float | None = None
+        """When the operator last called."""
+        self.handovers: Counter[str] = Counter()
+        """How those that this pod took part in ended."""
+        self._store = store
+        self._began = tunnel.loop.now
+
+    # --- life -------------------------------------------------------------------------------------
+
+    def boot(self, known: Mapping[bytes, Handed], stamp_floor: int) -> None:
+        """Before any packet is read. `known` is what a state document tells of peers."""
+        device, standing = self.tunnel.device, self.standing
+        self._store.save_standing(standing, self.configuration.tunnel.uid)
+        active = standing.role is Role.ACTIVE
+        self.tunnel.held = None if active else _why_held(standing.role)
+        device.raise_stamp_floor(max(stamp_floor, standing.stamp_floor))
+        self.tunnel.boot(translate.whole(self.configuration, None), frozen=not active)
+        now = self.tunnel.loop.now
+        for _ in device.take(known, now, now):
+            pass
+        if standing.role is Role.COMMITTED:
+            device.commit_handover(standing.term, self.tunnel.loop.now)
+        log.info("%s at term %d, generation %d", standing.role, standing.term, self.configuration.generation)
+        self._keep_watch()
+
+    def _keep_watch(self) -> None:
+        self._look()
+        self.tunnel.loop.call_at(self.tunnel.loop.now + WATCH_INTERVAL, self._keep_watch)
+
+    def _look(self) -> None:
+        """What happens by itself: a pod thaws, or begins alone."""
+        now = self.tunnel.loop.now
+        if self.standing.role is Role.DRAINING:
+            self._take(Call(Event.TIME, now=now))
+        elif roles.begins_alone(self.standing, self.configuration.tunnel.replicas, self.silence(now)):
+            log.warning("nobody has called for %g s, and this is the only replica", roles.ALONE_AFTER)
+            self._take(Call(Event.ALONE, term=self.standing.term, now=now))
+
+    def silence(self, now: float) -> float:
+        """Seconds since the operator's last call, or since the start."""
+        return now - (self.control_call_at if self.control_call_at is not None else self._began)
+
+    def note_control_call(self) -> None:
+        self.control_call_at = self.tunnel.loop.now
+
+    # --- roles ------------------------------------------------------------------------------------
+
+    def _take(self, call: Call) -> None:
+        """Takes a step; raises Refused. From here on the stored role decides, whatever fails afterwards."""
+        before, after = self.standing, step(self.standing, call)
+        if after == before:
+            return
+        self._store.save_standing(after, self.configuration.tunnel.uid)
+        self.standing = after
+        if after.thaw_at is not None:
+            self.tunnel.loop.call_at(after.thaw_at, self._look)
+        if after.role is not before.role:
+            log.info("%s -> %s (%s), term %d", before.role, after.role, call.event, after.term)
+            self._count(before.role, call.event, after.role)
+            self._enter(before.role, after)
+
+    def _count(self, before: Role, event: Event, after: Role) -> None:
+        if after is Role.COMMITTED:
+            self.handovers["committed"] += 1
+        elif before is Role.DRAINING:
+            self.handovers[
+                "timeout" if event is Event.TIME else "displaced" if event is Event.HEAR else "thawed"
+            ] += 1
+        elif before is Role.STANDBY and event is Event.ACTIVATE:
+            self.handovers["activated"] += 1
+
+    def _enter(self, before: Role, after: Standing) -> None:
+        tunnel = self.tunnel
+        if after.role is Role.ACTIVE:
+            tunnel.held = None
+            if before is Role.STANDBY:
+                tunnel.take_charge()
+            else:
+                tunnel.drain(False)
+            return
+        tunnel.held = _why_held(after.role)
+        tunnel.drain(True)
+        self.offering = self.offering and after.role is Role.DRAINING
+        if after.role is Role.COMMITTED:
+            tunnel.device.commit_handover(after.term, tunnel.loop.now)
+        if after.role is not Role.DRAINING:
+            for_good = after.role is Role.COMMITTED
+            tunnel.loop.spawn(tunnel.device.forget_sessions(tunnel.loop.now, for_good=for_good))
+
+    def hear(self, term: int | None) -> None:
+        """A configuration call named the active pod's term; raises Refused for a stale one."""
+        if term is not None:
+            self._take(Call(Event.HEAR, term=term, now=self.tunnel.loop.now))
+
+    def drain(self, call: Call, generation: int) -> None:
+        """Freezes; `export` then tells what for."""
+        if generation < self.configuration.generation:
+            raise self._stale(generation)
+        self._take(call)
+
+    def activate(
+        self, call: Call, generation: int, known: Mapping[bytes, Handed], frozen_at: float
+    ) -> Generator[None, None, None]:
+        """Takes what the former owner knew when it froze, all of it, and then begins."""
+        if generation < self.configuration.generation:
+            raise self._stale(generation)
+        if generation > self.configuration.generation:
+            raise Refused(
+                CONFLICT,
+                "activate",
+                f"generation {generation} has not come here yet, only {self.configuration.generation}",
+                remedy="PUT the configuration first",
+            )
+        step(self.standing, call)
+        if self.standing.role is Role.STANDBY:
+            self.tunnel.device.raise_stamp_floor(call.stamp_floor)
+            yield from self.tunnel.device.take(known, frozen_at, self.tunnel.loop.now)
+        self._take(call)
+
+    def commit(self, term: int) -> None:
+        self._take(Call(Event.COMMIT, term=term, now=self.tunnel.loop.now))
+
+    def thaw(self, term: int) -> None:
+        self._take(Call(Event.THAW, term=term, now=self.tunnel.loop.now))
+        self.offering = False
+
+    def offer(self) -> None:
+        """The pod is to end, and would hand over: the operator sees it in the status."""
+        self.offering = self.standing.role in {Role.ACTIVE, Role.DRAINING}
+
+    def _stale(self, generation: int) -> Refused:
+        why = f"generation {generation} is over: this pod is at {self.configuration.generation}"
+        return Refused(CONFLICT, "call", why, remedy="read its status and the config Secret again")
+
+    def export(self) -> Generator[None, None, Handover]:
+        """Everything the successor may know. Nothing of it changes: the device is frozen."""
+        from ..control.export import Handover
+        from . import exchange
+
+        loop, device = self.tunnel.loop, self.tunnel.device
+        created, offset = time.time(), time.time() - loop.now
+        standing = self.standing
+        peers: list[ExportedPeer] = []
+        for piece in device.hand_out(loop.now):
+            peers += [
+                exchange.exported(format_key(p.public_key), known, offset)
+                for p, known in piece
+                if known != Handed()
+            ]
+            yield
+        return Handover(
+            self.pod_uid,
+            standing.successor,
+            standing.heard,
+            self.configuration.generation,
+            created,
+            tuple(peers),
+            translate.stamp_to_text(standing.stamp_floor),
+        )
+
+    # --- configuration ----------------------------------------------------------------------------
+
+    def apply(self, new: Configuration, change: InterfaceChange, draft: Draft) -> Generator[None, None, None]:
+        """A job: in force and stored when it ends; raises Refused, and then neither is."""
+        try:
+            yield from self.tunnel.apply(change)
+        except ConfigurationError as error:
+            draft.discard()
+            raise Refused(UNPROCESSABLE, "configuration", str(error)) from error
+        if new.tunnel.recovery != self.configuration.tunnel.recovery or (
+            new.tunnel.shared_networks != self.configuration.tunnel.shared_networks
+        ):
+            self.tunnel.device.change_settings(translate.settings(new.tunnel))
+        draft.publish()
+        self.configuration = new
+
+
+def _why_held(role: Role) -> str:
+    return {
+        Role.STANDBY: "this pod stands by: the operator activates it",
+        Role.DRAINING: "this pod is handing over: it thaws by itself",
+        Role.COMMITTED: "another pod took over for good",
+    }[role]

@@ -1,0 +1,97 @@
+"""A pod's status, gathered on the event loop in slices."""
+
+from __future__ import annotations
+
+import time
+from base64 import b64encode
+from collections import Counter
+from collections.abc import Generator
+from typing import TYPE_CHECKING, Final
+
+from ..adapters.text import format_key
+from ..control.status import (
+    DrainingStatus,
+    FamilyStatus,
+    ForwardingStatus,
+    PeerStatus,
+    RecoveryProgress,
+    Status,
+)
+from ..core.constants import REJECT_AFTER_TIME
+from . import translate
+
+if TYPE_CHECKING:
+    from ..core.peer import Peer
+    from .gateway import Gateway
+    from .surroundings import Surroundings
+
+PEERS_A_STEP: Final = 32
+
+
+def gather(gateway: Gateway, surroundings: Surroundings, *, peers: bool) -> Generator[None, None, Status]:
+    """A job for the event loop."""
+    while gateway.tunnel.device.building_up:
+        yield
+    tunnel, configuration, standing = gateway.tunnel, gateway.configuration, gateway.standing
+    now = tunnel.loop.now
+    offset = time.time() - now
+    listed: list[PeerStatus] = []
+    progress: Counter[str] = Counter()
+    connected, last_received = 0, 0.0
+    everyone = list(tunnel.device.peers.values())
+    for start in range(0, len(everyone), PEERS_A_STEP):
+        for peer in everyone[start : start + PEERS_A_STEP]:
+            connected += _is_connected(peer, now, offset)
+            last_received = max(last_received, peer.last_received)
+            progress[peer.recovery.state if peer.recovery is not None else "idle"] += 1
+            if peers:
+                listed.append(_peer(gateway, peer, now, offset))
+        yield
+    device = tunnel.device
+    draining = None
+    if standing.thaw_at is not None:
+        draining = DrainingStatus(max(0.0, standing.thaw_at - now), standing.successor)
+    return Status(
+        role=standing.role,
+        term=standing.term,
+        heard=standing.heard,
+        generation=configuration.generation,
+        incarnation=tunnel.incarnation or 0,
+        offering=gateway.offering,
+        draining=draining,
+        pod_uid=gateway.pod_uid,
+        uid=configuration.tunnel.uid,
+        public_key=format_key(device.public_key or b""),
+        interface=tunnel.name,
+        listen_port=device.listen_port,
+        mtu=surroundings.mtu,
+        forwarding=ForwardingStatus(FamilyStatus(*surroundings.ipv4), FamilyStatus(*surroundings.ipv6)),
+        recovery=RecoveryProgress(progress["pending"], progress["waiting"], progress["recovered"]),
+        connected=connected,
+        max_received_age=max(0.0, now - last_received) if last_received else None,
+        control_age=None if gateway.control_call_at is None else now - gateway.control_call_at,
+        outbound_stamp=translate.stamp_to_text(device.highest_stamp),
+        peers=tuple(listed) if peers else None,
+    )
+
+
+def _is_connected(peer: Peer, now: float, offset: float) -> bool:
+    return now + offset - peer.last_handshake_wall / 1e9 < REJECT_AFTER_TIME
+
+
+def _peer(gateway: Gateway, peer: Peer, now: float, offset: float) -> PeerStatus:
+    public_key = format_key(peer.public_key)
+    spec = gateway.configuration.peers.get(public_key)
+    stamp = peer.marks.inbound_stamp if peer.has_marks else b""
+    return PeerStatus(
+        public_key=public_key,
+        name=spec.name if spec is not None else "",
+        endpoint=None if peer.endpoint is None else str(peer.endpoint),
+        last_handshake=peer.last_handshake_wall / 1e9 if peer.last_handshake_wall else None,
+        last_received=peer.last_received + offset if peer.last_received else None,
+        inbound_stamp=b64encode(stamp).decode() if stamp else None,
+        connected=_is_connected(peer, now, offset),
+        method=peer.method,
+        received_bytes=peer.received_bytes,
+        sent_bytes=peer.sent_bytes,
+    )
