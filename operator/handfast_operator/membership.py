@@ -28,10 +28,12 @@ class PeerObject:
     generation: int
     spec: PeerSpec
     status: PeerStatus
+    raw_status: Mapping[str, Any]
 
     @classmethod
     def parse(cls, body: Mapping[str, Any]) -> PeerObject:
         meta = body["metadata"]
+        raw = body.get("status") or {}
         return cls(
             name=meta["name"],
             namespace=meta["namespace"],
@@ -39,7 +41,8 @@ class PeerObject:
             created=meta["creationTimestamp"],
             generation=meta["generation"],
             spec=PeerSpec.model_validate(body["spec"]),
-            status=PeerStatus.model_validate(body.get("status") or {}),
+            status=PeerStatus.model_validate(raw),
+            raw_status=raw,
         )
 
     @property

@@ -131,7 +131,7 @@ class Store:
 
     def _address(self, body: Object) -> tuple[Resource, str, str]:
         meta = body["metadata"]
-        return self._resources[body["apiVersion"], body["kind"]], meta.get("namespace"), meta["name"]
+        return self._resources[body["apiVersion"], body["kind"]], meta["namespace"], meta.get("name", "")
 
     async def _call(self, verb: str, resource: Resource, **arguments: Any) -> Object:
         return await self._counted(getattr(self._dynamic, verb)(resource, serialize=False, **arguments))

@@ -118,6 +118,8 @@ class TunnelState:
     key: KeyPair | None = None
     config: Configuration | None = None
     """As it is in its Secret."""
+    former_config: Configuration | None = None
+    """The one before that."""
     config_version: str = ""
     """The Secret's resourceVersion."""
     membership: Membership | None = None
@@ -139,6 +141,8 @@ class TunnelState:
     """By public key, as the active pod last said."""
     programmed: dict[str, int] = field(default_factory=dict)
     """By a Peer's uid: the generation that first served it as it is."""
+    confirmed: int = 0
+    """The highest generation that an active pod has said it has."""
 
     def applied(self) -> int:
         """The lowest generation that a living pod has."""
