@@ -10,12 +10,13 @@ from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from handfast_tunnel.control import ControlError, PeerState, Refused, Role, State, Status
+from handfast_tunnel.control import ControlError, Export, Patch, PeerState, Refused, Role, State, Status
+from handfast_tunnel.control.client import ControlClient
 
 from . import documents, names, roles, tai64n, workload
 from .conditions import timestamp
 from .roles import HANDOVER, Activate, Call, Commit, Flip, Handover, PodView, Tell, Thaw, View
-from .sidecars import Sidecar, Sidecars
+from .sidecars import Sidecars
 from .store import Failure, Store
 from .tunnel_state import PodObject, Seen, TunnelState
 
@@ -49,7 +50,7 @@ class Conductor:
     _peers_at: float = 0.0
     _state_at: float = 0.0
     _stored_peers: tuple[PeerState, ...] = ()
-    _export: dict[str, Any] | None = field(default=None, repr=False)
+    _export: Export | None = field(default=None, repr=False)
 
     async def tick(self, pods: list[PodObject], *, woken: bool) -> None:
         """Observe, act, and observe again what the acts have changed."""
@@ -93,8 +94,10 @@ class Conductor:
         for pod in pods:
             known = seen.setdefault(pod.uid, Seen())
             active = known.status is not None and known.status.role is not Role.STANDBY
-            if pod.address and not pod.over and (
-                all_of_them or active or known.failures or now - known.at >= STANDBY_SECONDS
+            if (
+                pod.address
+                and not pod.over
+                and (all_of_them or active or known.failures or now - known.at >= STANDBY_SECONDS)
             ):
                 due.append(pod)
         await asyncio.gather(*(self._ask_one(pod) for pod in due))
@@ -102,7 +105,7 @@ class Conductor:
     async def _ask_one(self, pod: PodObject) -> None:
         known = self.state.seen[pod.uid]
         try:
-            known.status = await self._sidecar(pod).status()
+            known.status = await (await self._sidecar(pod)).status(peers=False)
             known.failures, known.lost = 0, False
         except (ControlError, Refused) as error:
             known.failures += 1
@@ -170,28 +173,24 @@ class Conductor:
         has = seen.status.generation
         if has >= config.generation:
             return
-        sidecar = self._sidecar(pod)
-        former = self.state.former_config
-        patch = None
+        former, patch = self.state.former_config, None
         if former is not None and former.generation == has:
             patch = documents.difference(former, config)
         try:
-            seen.status = await self._configure(sidecar, patch)
+            seen.status = await self._configure(await self._sidecar(pod), patch)
         except (ControlError, Refused) as error:
             logger.warning("Pod %s does not take generation %d: %s", pod.name, config.generation, error)
 
-    async def _configure(self, sidecar: Sidecar, patch: Any) -> Status:
+    async def _configure(self, sidecar: ControlClient, patch: Patch | None) -> Status:
         config = self.state.config
         assert config is not None
         term = (self.state.active or {}).get("term")
         if patch is not None:
             try:
-                await sidecar.patch_peers(patch, term=term)
-                return await sidecar.status()
+                return await sidecar.patch_peers(patch, term=term)
             except Refused as error:
                 logger.info("A difference was refused, so all of it follows: %s", error)
-        await sidecar.put_config(config, term=term)
-        return await sidecar.status()
+        return await sidecar.put_config(config, term=term)
 
     # Roles
 
@@ -207,11 +206,11 @@ class Conductor:
                 case Flip(pod):
                     await self._flip(pod.name)
                 case Commit(pod, term):
-                    await self._sidecar(by_uid[pod.uid]).commit(term)
+                    await self._commit(by_uid[pod.uid], term)
                 case Tell(pod, term):
-                    await self._sidecar(by_uid[pod.uid]).hear(term)
+                    await self._tell(by_uid[pod.uid], term)
                 case Thaw(pod, term):
-                    await self._sidecar(by_uid[pod.uid]).thaw(term)
+                    await (await self._sidecar(by_uid[pod.uid])).thaw(term=term)
         except (ControlError, Refused, Failure, OSError) as error:
             # The next look starts from whatever has become of it.
             logger.warning("%s: %s", type(action).__name__, error)
@@ -225,7 +224,7 @@ class Conductor:
             "drain": lambda: self._drain(old, new, move.term),
             "activate": lambda: self._succeed(old, new, move.term),
             "flip": lambda: self._flip(new.name),
-            "commit": lambda: self._sidecar(old).commit(move.term),
+            "commit": lambda: self._commit(old, move.term),
         }
         began = time.monotonic()
         for stage in HANDOVER:
@@ -235,28 +234,45 @@ class Conductor:
         await self.announce(
             "Normal", "HandedOver", f"Pod {new.name} took over from {old.name} in {took * 1000:.0f} ms"
         )
-        self.state.last_handover = {"time": timestamp(time.time()), "peers": sum(self.state.connected.values())}
+        self.state.last_handover = {
+            "time": timestamp(time.time()),
+            "peers": sum(self.state.connected.values()),
+        }
         self._peers_at = time.monotonic() - PEERS_SECONDS + 2
 
     async def _drain(self, old: PodObject, new: PodObject, term: int) -> None:
-        generation = self._generation(old)
-        self._export = await self._sidecar(old).drain(term, generation, new.uid, roles.FREEZE_SECONDS)
+        sidecar = await self._sidecar(old)
+        self._export = await sidecar.drain(
+            term=term, generation=self._generation(old), successor_uid=new.uid, seconds=roles.FREEZE_SECONDS
+        )
 
     async def _succeed(self, old: PodObject, new: PodObject, term: int) -> None:
         try:
             await self._activate(new, term, self._export)
         except (ControlError, Refused):
-            await self._sidecar(old).thaw(term)
+            await (await self._sidecar(old)).thaw(term=term)
             raise
         finally:
             self._export = None
 
-    async def _activate(self, pod: PodObject, term: int, export: dict[str, Any] | None) -> None:
-        generation = self._generation(pod)
+    async def _activate(self, pod: PodObject, term: int, export: Export | None) -> None:
         former = self.state.ceiling or None
         self._reserve()
-        status = await self._sidecar(pod).activate(term, generation, export, former)
-        self.state.seen[pod.uid].status = status
+        sidecar = await self._sidecar(pod)
+        self.state.seen[pod.uid].status = await sidecar.activate(
+            term=term,
+            generation=self._generation(pod),
+            export=export,
+            outbound_timestamp_ceiling=former,
+        )
+
+    async def _commit(self, pod: PodObject, term: int) -> None:
+        await (await self._sidecar(pod)).commit(term=term)
+
+    async def _tell(self, pod: PodObject, term: int) -> None:
+        """Any call that is no role's tells the active pod's term: here the configuration that it has."""
+        if self.state.config is not None:
+            await (await self._sidecar(pod)).put_config(self.state.config, term=term)
 
     def _generation(self, pod: PodObject) -> int:
         seen = self.state.seen.get(pod.uid)
@@ -298,7 +314,7 @@ class Conductor:
             return
         self._peers_at = now
         try:
-            status = await self._sidecar(pod).status(peers=True)
+            status = await (await self._sidecar(pod)).status()
         except (ControlError, Refused):
             return
         peers = status.peers or ()
@@ -332,6 +348,6 @@ class Conductor:
         )
         self._stored_peers = peers
 
-    def _sidecar(self, pod: PodObject) -> Sidecar:
+    async def _sidecar(self, pod: PodObject) -> ControlClient:
         owner = self.state.tunnel.owner
-        return self.sidecars.at(pod.address or "", owner.namespace, owner.name)
+        return await self.sidecars.at(pod.address or "", owner.namespace, owner.name)

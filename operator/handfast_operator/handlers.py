@@ -8,9 +8,9 @@ from typing import Any
 
 import kopf
 
+from .leader import Operator
 from .membership import PeerObject
 from .names import TUNNEL_LABEL
-from .leader import Operator
 from .resources import GROUP, VERSION
 from .tunnel_state import PodObject, TunnelObject
 

@@ -51,7 +51,9 @@ class Lease:
                         renewed = time.monotonic()
             except TimeoutError:
                 break
-        raise LeaseLostError(f"the Lease could not be renewed for {DEADLINE:.0f} s: another operator may act by now")
+        raise LeaseLostError(
+            f"the Lease could not be renewed for {DEADLINE:.0f} s: another operator may act by now"
+        )
 
     async def release(self) -> None:
         """Let the next one have it without waiting."""

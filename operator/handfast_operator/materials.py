@@ -56,7 +56,9 @@ class Held:
     @classmethod
     def of(cls, secret: Mapping[str, Any], values: Mapping[str, str]) -> Held:
         meta = secret["metadata"]
-        owner = next((each["uid"] for each in meta.get("ownerReferences") or () if each.get("controller")), None)
+        owner = next(
+            (each["uid"] for each in meta.get("ownerReferences") or () if each.get("controller")), None
+        )
         rotation = (meta.get("annotations") or {}).get(ROTATION, "0")
         return cls(values, int(rotation) if rotation.isdecimal() else -1, owner)
 
@@ -84,7 +86,9 @@ def decide(
     values = held.values if held else {}
     spec, status = peer.spec, peer.status
     fresh = not status.public_key or (
-        status.key_rotation != spec.key_rotation if spec.public_key is None else status.public_key != spec.public_key
+        status.key_rotation != spec.key_rotation
+        if spec.public_key is None
+        else status.public_key != spec.public_key
     )
     preshared = given_preshared
     if preshared is None and wants_preshared:

@@ -150,7 +150,9 @@ class Reconciler:
                 raise _key_missing(f"Secret {name} is gone")
             return await self._make_key(name)
         if text is None:
-            raise _key_missing(f"Secret {name} {'is not there' if secret is None else f'has no value {item}'}")
+            raise _key_missing(
+                f"Secret {name} {'is not there' if secret is None else f'has no value {item}'}"
+            )
         try:
             pair = keys.pair(text)
         except keys.KeyMaterialError as error:
@@ -245,9 +247,7 @@ class Reconciler:
         by_name = {line.name: line for line in self.state.config.peers.values()} if self.state.config else {}
         await asyncio.gather(*(self._material(peer, by_name.get(peer.name)) for peer in peers))
         public = {peer.uid: key for peer in peers if (key := self.public_key(peer))}
-        self.state.membership = membership.admit(
-            self.state.tunnel.spec, peers, public, self._resting, now
-        )
+        self.state.membership = membership.admit(self.state.tunnel.spec, peers, public, self._resting, now)
 
     async def _material(self, peer: PeerObject, line: Line | None) -> None:
         spec = peer.spec
@@ -307,9 +307,7 @@ class Reconciler:
             return documents.peer(
                 peer.spec, peer.name, former.public_key, former.preshared_key, member.allowed_ips
             )
-        return documents.peer(
-            peer.spec, peer.name, material.public, material.preshared, member.allowed_ips
-        )
+        return documents.peer(peer.spec, peer.name, material.public, material.preshared, member.allowed_ips)
 
     # What clients are given
 

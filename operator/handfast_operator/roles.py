@@ -58,7 +58,14 @@ HANDOVER: Final = (
         "commit",
         "The new pod serves. The old one thaws after 5 s, and nobody reaches it; the next leader commits.",
     ),
-    Stage("committed", Role.COMMITTED, Role.ACTIVE, "new", None, "The new pod serves; the old one never answers again."),
+    Stage(
+        "committed",
+        Role.COMMITTED,
+        Role.ACTIVE,
+        "new",
+        None,
+        "The new pod serves; the old one never answers again.",
+    ),
 )
 
 
@@ -221,7 +228,9 @@ def successor(pods: Sequence[PodView], old: PodView | None) -> PodView | None:
 
 
 def _without_active(view: View) -> list[Action]:
-    frozen = max((pod for pod in view.pods if pod.role is Role.DRAINING), key=lambda pod: pod.term, default=None)
+    frozen = max(
+        (pod for pod in view.pods if pod.role is Role.DRAINING), key=lambda pod: pod.term, default=None
+    )
     new = successor(view.pods, frozen)
     if frozen is not None:
         # Somebody's handover ended between drain and activate.

@@ -46,7 +46,9 @@ def tunnel_findings(state: TunnelState, pods: tuple[PodView, ...]) -> list[Findi
     found["EndpointReady"] = (
         Finding("EndpointReady", "True", "Known", f"clients reach it at {state.endpoint}")
         if state.endpoint
-        else Finding("EndpointReady", "False", "Unknown", f"{state.endpoint_reason}; clients get no configuration yet")
+        else Finding(
+            "EndpointReady", "False", "Unknown", f"{state.endpoint_reason}; clients get no configuration yet"
+        )
     )
     winner = roles.active(pods)
     if spec.gateway is not None:
@@ -66,7 +68,15 @@ def tunnel_findings(state: TunnelState, pods: tuple[PodView, ...]) -> list[Findi
         if bad is None
         else Finding("Ready", "False", bad.reason, bad.message)
     )
-    order = ["Ready", "KeyAvailable", "EndpointReady", "ForwardingReady", "Active", "StandbyReady", "Degraded"]
+    order = [
+        "Ready",
+        "KeyAvailable",
+        "EndpointReady",
+        "ForwardingReady",
+        "Active",
+        "StandbyReady",
+        "Degraded",
+    ]
     found["Ready"] = ready
     return [found[name] for name in order if name in found]
 
@@ -127,7 +137,9 @@ def peer(
     programmed = _programmed(member, served)
     bad = next((each for each in (accepted, programmed, config_ready) if each.status != "True"), None)
     ready = (
-        Finding("Ready", "True", "Ready") if bad is None else Finding("Ready", "False", bad.reason, bad.message)
+        Finding("Ready", "True", "Ready")
+        if bad is None
+        else Finding("Ready", "False", bad.reason, bad.message)
     )
     status: Object = {
         "observedGeneration": subject.generation,

@@ -47,7 +47,8 @@ class Store:
         self._dynamic = DynamicClient(self._api)
         self._slots = asyncio.Semaphore(IN_FLIGHT)
         self._resources = {
-            (api, kind): _resource(self._dynamic, api, kind, plural) for (api, kind), plural in _PLURALS.items()
+            (api, kind): _resource(self._dynamic, api, kind, plural)
+            for (api, kind), plural in _PLURALS.items()
         }
         self.calls = 0
         self.errors = 0
@@ -67,9 +68,7 @@ class Store:
     async def create(self, body: Object) -> Object:
         """Raises Conflict where there is one of this name."""
         resource, namespace, _ = self._address(body)
-        return await self._call(
-            "create", resource, body=body, namespace=namespace, field_manager=MANAGER
-        )
+        return await self._call("create", resource, body=body, namespace=namespace, field_manager=MANAGER)
 
     async def apply(self, body: Object, manager: str = MANAGER) -> Object:
         resource, namespace, name = self._address(body)

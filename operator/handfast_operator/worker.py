@@ -162,9 +162,7 @@ class Worker:
             self._state = state
             self._status = dict(tunnel.raw_status)
             self._reconciler = Reconciler(world.store, world.settings, world.authority, state)
-            self._conductor = Conductor(
-                world.store, world.sidecars, state, world.lease_term, self._announce
-            )
+            self._conductor = Conductor(world.store, world.sidecars, state, world.lease_term, self._announce)
         self._state.tunnel = tunnel
         return self._reconciler
 

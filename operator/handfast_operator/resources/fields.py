@@ -83,7 +83,10 @@ PublicKey = Annotated[
                 "self.matches('^[A-Za-z0-9+/]{42}[AEIMQUYcgkosw048]=$')",
                 "is not a WireGuard public key: 32 bytes in base64, as `wg pubkey` prints them",
             ),
-            ("self != 'AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA='", "is the zero key, which no peer can have"),
+            (
+                "self != 'AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA='",
+                "is the zero key, which no peer can have",
+            ),
         ),
     ),
 ]
@@ -91,7 +94,10 @@ _HOST = r"(\\[[0-9A-Fa-f:.]+\\]|[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?)"
 _IS_ENDPOINT = f"self.matches('^{_HOST}:[0-9]{{1,5}}$')"
 _PORT = "int(self.substring(self.lastIndexOf(':') + 1))"
 _LITERAL = "isIP(self.substring(0, self.lastIndexOf(':')).replace('[', '').replace(']', ''))"
-_PORT_RULE = (f"!{_IS_ENDPOINT} || ({_PORT} >= 1 && {_PORT} <= 65535)", "has a port that is not between 1 and 65535")
+_PORT_RULE = (
+    f"!{_IS_ENDPOINT} || ({_PORT} >= 1 && {_PORT} <= 65535)",
+    "has a port that is not between 1 and 65535",
+)
 Endpoint = Annotated[
     str,
     Field(

@@ -27,9 +27,9 @@ _FAMILY = "(isIP(a) ? ip(a).family() : isCIDR(a) ? cidr(a).ip().family() : 0)"
 class PeerClient(Model):
     """What this client's configuration says; null for what the Tunnel says."""
 
-    allowed_ips: (
-        Annotated[tuple[Network, ...], Field(max_length=64, json_schema_extra=_ATOMIC)] | None
-    ) = Field(default=None, alias="allowedIPs")
+    allowed_ips: Annotated[tuple[Network, ...], Field(max_length=64, json_schema_extra=_ATOMIC)] | None = (
+        Field(default=None, alias="allowedIPs")
+    )
     """What it sends into the tunnel."""
     dns: Annotated[tuple[Resolver, ...], Field(max_length=8, json_schema_extra=_ATOMIC)] | None = None
     """DNS servers that it uses while connected."""
@@ -51,7 +51,9 @@ class PeerSpec(Model):
 
     tunnel_ref: Annotated[
         LocalReference,
-        Field(json_schema_extra=rules(("self == oldSelf", "tunnelRef cannot change: make a new Peer instead"))),
+        Field(
+            json_schema_extra=rules(("self == oldSelf", "tunnelRef cannot change: make a new Peer instead"))
+        ),
     ]
     """The Tunnel, in the same namespace."""
     public_key: PublicKey | None = None
@@ -59,7 +61,8 @@ class PeerSpec(Model):
     key_rotation: Annotated[
         int,
         Field(
-            ge=0, json_schema_extra=rules(("self >= oldSelf", "keyRotation only rises: each number is a new key"))
+            ge=0,
+            json_schema_extra=rules(("self >= oldSelf", "keyRotation only rises: each number is a new key")),
         ),
     ] = 0
     """Raise it to have a new key generated."""
@@ -121,7 +124,10 @@ class Peer(Model):
 
     model_config = ConfigDict(
         json_schema_extra=rules(
-            ("self.metadata.name.size() <= 200", "a Peer's name is part of its Secret's: at most 200 characters"),
+            (
+                "self.metadata.name.size() <= 200",
+                "a Peer's name is part of its Secret's: at most 200 characters",
+            ),
         )
     )
 
