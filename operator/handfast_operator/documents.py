@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Iterable
-from typing import Final
+from typing import Final, Literal
 
 from handfast_tunnel.control import (
     Configuration,
@@ -89,9 +89,9 @@ def encode(document: bytes) -> str:
     return base64.b64encode(document).decode()
 
 
-def _announce(spec: resources.TunnelSpec) -> str:
-    """Never from an address that clients do not know, as a pod's behind a Service: they would follow it there."""
+def _announce(spec: resources.TunnelSpec) -> Literal["always", "never"]:
+    """Never from an address that clients do not know, as a pod's behind a Service: they would follow it."""
     if spec.recovery.announce != "Auto":
-        return spec.recovery.announce.lower()
+        return "always" if spec.recovery.announce == "Always" else "never"
     host_network = spec.gateway is not None and spec.gateway.exposure == "HostNetwork"
     return "always" if host_network else "never"

@@ -47,27 +47,21 @@ def configure(settings: kopf.OperatorSettings) -> None:
 
 def _indices(made: kopf.OperatorRegistry, operator: Operator) -> None:
     @kopf.index(*_TUNNELS, id="tunnels", registry=made)
-    async def tunnels(body: kopf.Body, namespace: str, name: str, **_: Any) -> Any:
+    async def tunnels(body: kopf.Body, namespace: str | None, name: str, **_: Any) -> Any:
         return {(namespace, name): TunnelObject.parse(body)}
 
     @kopf.index(*_PEERS, id="peers", registry=made)
-    async def peers(body: kopf.Body, namespace: str, **_: Any) -> Any:
+    async def peers(body: kopf.Body, namespace: str | None, **_: Any) -> Any:
         return {(namespace, body["spec"]["tunnelRef"]["name"]): PeerObject.parse(body)}
 
     @kopf.index("pods", id="pods", registry=made, **_OURS)
-    async def pods(body: kopf.Body, namespace: str, labels: Mapping[str, str], **_: Any) -> Any:
+    async def pods(body: kopf.Body, namespace: str | None, labels: Mapping[str, str], **_: Any) -> Any:
         return {(namespace, labels[TUNNEL_LABEL]): PodObject.parse(body)}
 
     @kopf.on.startup(registry=made)
-    async def begin(
-        tunnels: kopf.Index[Any, TunnelObject],
-        peers: kopf.Index[Any, PeerObject],
-        pods: kopf.Index[Any, PodObject],
-        settings: kopf.OperatorSettings,
-        **_: Any,
-    ) -> None:
+    async def begin(settings: kopf.OperatorSettings, **indices: Any) -> None:
         configure(settings)
-        operator.begin(tunnels, peers, pods)
+        operator.begin(indices["tunnels"], indices["peers"], indices["pods"])
 
     @kopf.on.cleanup(registry=made)
     async def end(**_: Any) -> None:
@@ -76,24 +70,24 @@ def _indices(made: kopf.OperatorRegistry, operator: Operator) -> None:
 
 def _events(made: kopf.OperatorRegistry, operator: Operator) -> None:
     @kopf.on.event(*_TUNNELS, registry=made)
-    async def tunnel_changed(namespace: str, name: str, **_: Any) -> None:
+    async def tunnel_changed(namespace: str | None, name: str, **_: Any) -> None:
         operator.heard_at = time.monotonic()
-        operator.worker((namespace, name)).mark()
+        operator.worker((namespace or "", name)).mark()
 
     @kopf.on.event(*_PEERS, registry=made)
-    async def peer_changed(namespace: str, spec: kopf.Spec, **_: Any) -> None:
+    async def peer_changed(namespace: str | None, spec: kopf.Spec, **_: Any) -> None:
         operator.heard_at = time.monotonic()
-        operator.worker((namespace, spec["tunnelRef"]["name"])).mark()
+        operator.worker((namespace or "", spec["tunnelRef"]["name"])).mark()
 
     @kopf.on.event("pods", registry=made, **_OURS)
-    async def pod_changed(namespace: str, labels: Mapping[str, str], **_: Any) -> None:
+    async def pod_changed(namespace: str | None, labels: Mapping[str, str], **_: Any) -> None:
         operator.heard_at = time.monotonic()
-        operator.worker((namespace, labels[TUNNEL_LABEL])).wake()
+        operator.worker((namespace or "", labels[TUNNEL_LABEL])).wake()
 
     @kopf.on.event("services", registry=made, **_OURS)
     async def service_changed(
-        namespace: str, labels: Mapping[str, str], event: Mapping[str, Any], body: kopf.Body, **_: Any
+        namespace: str | None, labels: Mapping[str, str], event: Mapping[str, Any], body: kopf.Body, **_: Any
     ) -> None:
         operator.heard_at = time.monotonic()
         there = None if event["type"] == "DELETED" else dict(body)
-        operator.worker((namespace, labels[TUNNEL_LABEL])).see_service(there)
+        operator.worker((namespace or "", labels[TUNNEL_LABEL])).see_service(there)

@@ -10,6 +10,7 @@ from bisect import bisect_left
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from ipaddress import ip_network
 from typing import Any
 
 from . import addresses as allocation
@@ -97,7 +98,7 @@ def admit(
     own = [allocation.parse_host(text) for text in tunnel.addresses]
     pools = allocation.pools((pool.cidr for pool in tunnel.pools), own)
     allocator = allocation.Allocator(pools, resting, now)
-    claims = _Claims(own, [allocation.ip_network(text) for text in tunnel.allowed_routes])
+    claims = _Claims(own, [ip_network(text) for text in tunnel.allowed_routes])
     ordered = sorted(peers, key=lambda peer: peer.age)
     members: dict[str, Member] = {}
     # First whoever has addresses, so that nobody is given what somebody else already has.
@@ -130,7 +131,7 @@ def _claimed(
         if former.version not in static and allocator.allocatable(former):
             wanted.append(former)
     networks = tuple(allocation.host_network(address) for address in wanted)
-    routes = tuple(allocation.ip_network(text) for text in spec.routes)
+    routes = tuple(ip_network(text) for text in spec.routes)
     refusal = claims.refuse(peer, key, networks, routes)
     if refusal is not None:
         return Member(peer, refusal=refusal)

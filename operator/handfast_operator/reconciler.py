@@ -1,34 +1,32 @@
-"""Brings one Tunnel's Secrets, workload and statuses to what its spec and its Peers ask for.
+"""Brings one Tunnel's Secrets and workload to what its spec and its Peers ask for.
 
-It decides nothing: it gathers what the pure modules need, and writes what they say where that differs from what is
-there. Secrets come first, then the pods are told, then statuses say so.
+It decides nothing: it gathers what the pure modules need, and writes what they say where that differs from
+what is there. Secrets come first, then the pods are told, then statuses say so.
 """
 
 from __future__ import annotations
 
-import asyncio
-import hashlib
-import json
+import base64
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final, Protocol
+from typing import Final, Protocol
 
-from handfast_tunnel.control import Configuration
-from handfast_tunnel.control import PeerSpec as Line
+from handfast_tunnel.control import Configuration, DocumentError
 
-from . import certificates, client_config, documents, keys, materials, membership, names, status, workload
-from .addresses import Resting
+from . import certificates, documents, keys, names, workload
+from .clients import Clients
 from .conditions import Finding
-from .materials import Material, Missing
-from .membership import Member, PeerObject
+from .fingerprint import fingerprint
+from .membership import PeerObject
 from .resources import GROUP
 from .settings import Settings
 from .store import Conflict, Object, Store, secret_values
 from .tunnel_state import TunnelState
 
 FULL_CHECK_SECONDS: Final = 600.0
-CONNECTED_WRITES_PER_SECOND: Final = 5
+MISSING_CHECK_SECONDS: Final = 10.0
+"""Secrets are not watched: so often it is looked for one that somebody has to make."""
 CLIENTS_ANNOTATION: Final = f"{GROUP}/clients"
 """On the config Secret: a fingerprint of what all client configurations were made of."""
 
@@ -56,65 +54,55 @@ class Reconciler:
     settings: Settings
     authority: Authority
     state: TunnelState
-    _materials: dict[str, Material | Missing] = field(default_factory=dict)
-    _material_inputs: dict[str, Any] = field(default_factory=dict)
-    _written: dict[str, str] = field(default_factory=dict)
-    """By a Peer's uid: a fingerprint of what its Secret says."""
-    _statuses: dict[str, Object] = field(default_factory=dict)
+    clients: Clients
     _applied: dict[tuple[str, str], str] = field(default_factory=dict)
-    _resting: Resting = field(default_factory=Resting)
-    _settled_clients: str = ""
-    """The fingerprint that the config Secret's annotation had when it was read."""
+    """By kind and name: a fingerprint of what was applied; an empty one where it was removed."""
+    _config_known: bool = False
     _tls_renewal: float = 0.0
     _next_check: float = 0.0
 
     async def reconcile(self, peers: list[PeerObject], now: float) -> float:
         """Returns when it is next due by itself."""
         if now >= self._next_check:
-            self._forget(full=self._next_check > 0)
+            self._forget(again=self._next_check > 0)
             self._next_check = now + FULL_CHECK_SECONDS
-        if self.state.config is None:
+        if not self._config_known:
             await self._read_config()
         await self._certificate(now)
-        try:
-            self.state.key = await self._private_key()
-            self.state.findings["KeyAvailable"] = Finding("KeyAvailable", "True", "Available")
-        except KeyUnavailableError as error:
-            self.state.findings["KeyAvailable"] = error.finding
-            if self.state.config is None:
-                return self._next_check
-            self.state.key = keys.pair(self.state.config.tunnel.private_key)
-        await self._members(peers, now)
+        missing = not await self._find_key()
+        if self.state.key is None:
+            return now + MISSING_CHECK_SECONDS
+        missing |= await self.clients.admit(peers, now)
         await self._write_config()
         await self._workload()
         await self._client_secrets()
         due = [self._next_check, self._tls_renewal]
+        if missing:
+            due.append(now + MISSING_CHECK_SECONDS)
         if self.state.membership is not None and self.state.membership.next_expiry is not None:
             due.append(self.state.membership.next_expiry)
         return min(due)
 
-    def _forget(self, *, full: bool) -> None:
-        """Look at everything again: it may have been edited or deleted by hand."""
+    def _forget(self, *, again: bool) -> None:
+        """Look at everything: it may have been edited or deleted by hand."""
         self._applied.clear()
         self._tls_renewal = 0.0
-        if full:
-            self._settled_clients = ""
-            self._materials.clear()
-            self._written.clear()
-            self.state.config = None
+        self._config_known = False
+        if again:
+            self.clients.forget()
 
     # The Tunnel's own Secrets
 
     async def _read_config(self) -> None:
         owner = self.state.tunnel.owner
         secret = await self.store.get("v1", "Secret", owner.namespace, names.config_secret(owner.name))
-        self.state.config_version = secret["metadata"]["resourceVersion"] if secret else ""
-        self._settled_clients = (
-            ((secret or {}).get("metadata", {}).get("annotations") or {}).get(CLIENTS_ANNOTATION, "")
-            if not self._next_check
-            else self._settled_clients
-        )
+        metadata = secret["metadata"] if secret else {}
+        self.state.config_version = metadata.get("resourceVersion", "")
+        if self._tls_renewal == 0.0 and not self._applied and self.state.config is None:
+            # At the first look only: later it is known from what was read and written.
+            self.clients.settled = (metadata.get("annotations") or {}).get(CLIENTS_ANNOTATION, "")
         self.state.config = _decoded(secret)
+        self._config_known = True
 
     async def _certificate(self, now: float) -> None:
         if now < self._tls_renewal:
@@ -135,6 +123,19 @@ class Reconciler:
             await self.store.apply(self._secret(names.tls_secret(owner.name), values))
         self._tls_renewal = certificates.renewal(certificate)
 
+    async def _find_key(self) -> bool:
+        """False where it is missing; then the last one serves on, if there is one."""
+        state = self.state
+        try:
+            state.key = await self._private_key()
+        except KeyUnavailableError as error:
+            state.findings["KeyAvailable"] = error.finding
+            if state.config is not None:
+                state.key = keys.pair(state.config.tunnel.private_key)
+            return False
+        state.findings["KeyAvailable"] = Finding("KeyAvailable", "True", "Available")
+        return True
+
     async def _private_key(self) -> keys.KeyPair:
         """Raises KeyUnavailableError."""
         tunnel = self.state.tunnel
@@ -150,9 +151,8 @@ class Reconciler:
                 raise _key_missing(f"Secret {name} is gone")
             return await self._make_key(name)
         if text is None:
-            raise _key_missing(
-                f"Secret {name} {'is not there' if secret is None else f'has no value {item}'}"
-            )
+            why = "is not there" if secret is None else f"has no value {item}"
+            raise _key_missing(f"Secret {name} {why}")
         try:
             pair = keys.pair(text)
         except keys.KeyMaterialError as error:
@@ -177,7 +177,7 @@ class Reconciler:
         assert members is not None
         head = documents.tunnel(owner, state.tunnel.spec, state.key.private, self.settings.shared_networks)
         former = state.config
-        lines = list(self._lines(members.members.values()))
+        lines = list(self.clients.lines(members.members.values()))
         # Also where the Secret was lost: a pod refuses what is not above what it has.
         last = max(former.generation if former else 0, state.tunnel.status.config_generation, state.confirmed)
         wanted = Configuration.of(last + 1, head, lines)
@@ -192,7 +192,8 @@ class Reconciler:
             )
             state.findings["Degraded"] = Finding("Degraded", "True", "TooManyPeers", message)
             return
-        state.findings.pop("Degraded", None)
+        if (degraded := state.findings.get("Degraded")) and degraded.reason == "TooManyPeers":
+            del state.findings["Degraded"]
         await self._store_config(packed)
         state.former_config, state.config = former, wanted
         self._note_lines(former)
@@ -210,10 +211,10 @@ class Reconciler:
             try:
                 written = await self.store.merge("v1", "Secret", state.tunnel.owner.namespace, name, patch)
             except Conflict:
-                state.config = None
+                self._config_known = False
                 raise
         if written is None:
-            state.config, state.config_version = None, ""
+            self._config_known = False
             raise LookupError(f"Secret {name} was deleted while it was written")
         state.config_version = written["metadata"]["resourceVersion"]
 
@@ -224,7 +225,7 @@ class Reconciler:
         assert state.membership is not None
         programmed = {}
         for uid, member in state.membership.members.items():
-            line = self._line(member)
+            line = self.clients.line(member)
             if line is None:
                 continue
             same = former is not None and former.peers.get(line.public_key) == line
@@ -232,155 +233,6 @@ class Reconciler:
             keep = same and 0 < known <= state.config.generation
             programmed[uid] = known if keep else state.config.generation
         state.programmed = programmed
-
-    # Peers
-
-    async def _members(self, peers: list[PeerObject], now: float) -> None:
-        gone = self._materials.keys() - {peer.uid for peer in peers}
-        former = self.state.membership
-        for uid in gone:
-            for memory in (self._materials, self._material_inputs, self._written, self._statuses):
-                memory.pop(uid, None)
-            if former is not None and (member := former.members.get(uid)) is not None:
-                owner = f"{member.peer.namespace}/{member.peer.name}"
-                self._resting.give_back((net.network_address for net in member.addresses), owner, now)
-        by_name = {line.name: line for line in self.state.config.peers.values()} if self.state.config else {}
-        await asyncio.gather(*(self._material(peer, by_name.get(peer.name)) for peer in peers))
-        public = {peer.uid: key for peer in peers if (key := self.public_key(peer))}
-        self.state.membership = membership.admit(self.state.tunnel.spec, peers, public, self._resting, now)
-
-    async def _material(self, peer: PeerObject, line: Line | None) -> None:
-        spec = peer.spec
-        inputs = (spec.public_key, spec.key_rotation, spec.preshared_key_secret_ref)
-        if peer.uid in self._materials and self._material_inputs.get(peer.uid) == inputs:
-            return
-        known = None
-        if self._settled(peer):
-            known = materials.unread(peer, line)
-        self._materials[peer.uid] = known or await self._read_material(peer)
-        self._material_inputs[peer.uid] = inputs
-
-    def _settled(self, peer: PeerObject) -> bool:
-        """Whether its Secret was in order when another operator last looked, for what it was made of then."""
-        ready = any(each.type == "ConfigReady" and each.status == "True" for each in peer.status.conditions)
-        return bool(self._settled_clients) and ready and peer.status.observed_generation == peer.generation
-
-    async def _read_material(self, peer: PeerObject) -> Material | Missing:
-        reference, given = peer.spec.preshared_key_secret_ref, None
-        if reference is not None:
-            own = await self.store.get("v1", "Secret", peer.namespace, reference.name)
-            try:
-                given = keys.preshared(secret_values(own or {})[reference.key])
-            except (KeyError, keys.KeyMaterialError) as error:
-                why = f"holds no preshared key at {reference.key}: {error}" if own else "is not there"
-                return Missing("PresharedKeyMissing", f"Secret {reference.name} {why}")
-        name = names.peer_secret(peer.name)
-        secret = await self.store.get("v1", "Secret", peer.namespace, name)
-        held = materials.Held.of(secret, secret_values(secret)) if secret else None
-        if secret is not None and held is not None and held.owner != peer.uid:
-            if not _made_by_us(secret):
-                return Missing(
-                    "NameTaken", f"Secret {name} is somebody else's: delete it, or give the Peer another name"
-                )
-            # That of a Peer that had the same name, and is about to be collected.
-            await self.store.delete("v1", "Secret", peer.namespace, name)
-            held = None
-        wants = self.state.tunnel.spec.preshared_keys == "Generate"
-        return materials.decide(peer, held, given, wants)
-
-    def public_key(self, peer: PeerObject) -> str:
-        """What is or was the Peer's key."""
-        material = self._materials.get(peer.uid)
-        return material.public if isinstance(material, Material) else peer.status.public_key
-
-    def _lines(self, members: Iterable[Member]) -> Iterable[Line]:
-        return (line for member in members if (line := self._line(member)) is not None)
-
-    def _line(self, member: Member) -> Line | None:
-        if not member.served:
-            return None
-        peer, material = member.peer, self._materials[member.peer.uid]
-        if isinstance(material, Missing):
-            former = self.state.config.peers.get(peer.status.public_key) if self.state.config else None
-            if former is None:
-                return None
-            return documents.peer(
-                peer.spec, peer.name, former.public_key, former.preshared_key, member.allowed_ips
-            )
-        return documents.peer(peer.spec, peer.name, material.public, material.preshared, member.allowed_ips)
-
-    # What clients are given
-
-    async def _client_secrets(self) -> None:
-        state = self.state
-        assert state.membership is not None
-        fingerprint = self._clients_fingerprint()
-        settled = self._settled_clients == fingerprint
-        members = [member for member in state.membership.members.values() if member.refusal is None]
-        await asyncio.gather(*(self._client_secret(member, settled) for member in members))
-        if not settled and state.endpoint and state.config_version:
-            owner = state.tunnel.owner
-            name = names.config_secret(owner.name)
-            patch = {"metadata": {"annotations": {CLIENTS_ANNOTATION: fingerprint}}}
-            written = await self.store.merge("v1", "Secret", owner.namespace, name, patch)
-            if written is not None:
-                state.config_version = written["metadata"]["resourceVersion"]
-            self._settled_clients = fingerprint
-
-    def _clients_fingerprint(self) -> str:
-        state, spec = self.state, self.state.tunnel.spec
-        assert state.key is not None
-        return _fingerprint([state.key.public, state.endpoint, spec.mtu, spec.client.model_dump(mode="json")])
-
-    async def _client_secret(self, member: Member, settled: bool) -> None:
-        peer = member.peer
-        material = self._materials[peer.uid]
-        if isinstance(material, Missing):
-            return
-        if not material.read:
-            if settled and self._settled(peer):
-                return
-            read = await self._read_material(peer)
-            self._materials[peer.uid] = read
-            if isinstance(read, Missing):
-                return
-            material = read
-        values = self.client_values(member, material)
-        body = self._peer_secret(peer, values)
-        fingerprint = _fingerprint(body)
-        if self._written.get(peer.uid) != fingerprint:
-            await self.store.apply(body)
-            self._written[peer.uid] = fingerprint
-
-    def client_values(self, member: Member, material: Material) -> dict[str, str]:
-        state = self.state
-        values = {"publicKey": material.public}
-        if material.private is not None:
-            values["privateKey"] = material.private
-        if material.preshared is not None:
-            values["presharedKey"] = material.preshared
-        if state.endpoint is not None and state.key is not None and member.addresses:
-            owner = state.tunnel.owner
-            title = f"{member.peer.name}, a Peer of the Tunnel {owner.name} in {owner.namespace}"
-            gateway = client_config.Gateway(state.key.public, state.endpoint, state.tunnel.spec)
-            values["wg0.conf"] = client_config.render(
-                title, member.peer.spec, member.addresses, material.pair, material.preshared, gateway
-            )
-        return values
-
-    def _peer_secret(self, peer: PeerObject, values: Mapping[str, str]) -> Object:
-        return {
-            "apiVersion": "v1",
-            "kind": "Secret",
-            "metadata": {
-                "name": names.peer_secret(peer.name),
-                "namespace": peer.namespace,
-                "labels": names.MANAGED_BY,
-                "annotations": {materials.ROTATION: str(peer.spec.key_rotation)},
-                "ownerReferences": [workload.owner_reference("Peer", peer.name, peer.uid)],
-            },
-            "data": {name: documents.encode(value.encode()) for name, value in values.items()},
-        }
 
     def _secret(self, name: str, values: Mapping[str, str]) -> Object:
         return {
@@ -390,15 +242,29 @@ class Reconciler:
             "data": {key: documents.encode(value.encode()) for key, value in values.items()},
         }
 
+    async def _client_secrets(self) -> None:
+        made_of = self.clients.fingerprint()
+        settled = self.clients.settled == made_of
+        await self.clients.write_secrets()
+        if settled or not self.state.endpoint:
+            return
+        owner = self.state.tunnel.owner
+        patch = {"metadata": {"annotations": {CLIENTS_ANNOTATION: made_of}}}
+        written = await self.store.merge(
+            "v1", "Secret", owner.namespace, names.config_secret(owner.name), patch
+        )
+        if written is not None:
+            self.state.config_version = written["metadata"]["resourceVersion"]
+        self.clients.settled = made_of
+
     # What runs
 
     async def _workload(self) -> None:
         tunnel = self.state.tunnel
         wanted = workload.objects(tunnel.owner, tunnel.spec, self.settings)
-        taken = []
-        for body in wanted:
-            if not await self._apply(body):
-                taken.append(f"{body['kind']} {body['metadata']['name']}")
+        taken = [
+            f"{body['kind']} {body['metadata']['name']}" for body in wanted if not await self._apply(body)
+        ]
         if taken:
             message = f"{', '.join(taken)} is somebody else's: delete it, or give the Tunnel another name"
             self.state.findings["Degraded"] = Finding("Degraded", "True", "NameTaken", message)
@@ -412,17 +278,16 @@ class Reconciler:
     async def _apply(self, body: Object) -> bool:
         """False where an object of this name belongs to somebody else."""
         key = body["kind"], body["metadata"]["name"]
-        fingerprint = _fingerprint(body)
-        if self._applied.get(key) == fingerprint:
+        mark = fingerprint(body)
+        if self._applied.get(key) == mark:
             return True
-        if key not in self._applied:
-            there = await self.store.get(
-                body["apiVersion"], body["kind"], body["metadata"]["namespace"], body["metadata"]["name"]
-            )
+        if not self._applied.get(key):
+            owner = self.state.tunnel.owner
+            there = await self.store.get(body["apiVersion"], key[0], owner.namespace, key[1])
             if there is not None and not self._is_ours(there):
                 return False
         written = await self.store.apply(body)
-        self._applied[key] = fingerprint
+        self._applied[key] = mark
         if body["kind"] == "Service":
             self.state.service = written
         return True
@@ -440,75 +305,7 @@ class Reconciler:
         owners = there["metadata"].get("ownerReferences") or ()
         return any(each["uid"] == self.state.tunnel.owner.uid for each in owners)
 
-    # Statuses
 
-    async def write_peer_statuses(self, now: float) -> None:
-        """Those that differ. `connected` alone is written a few at a time: see CONNECTED_WRITES_PER_SECOND."""
-        if self.state.membership is None:
-            return
-        urgent, later = [], []
-        for member in self.state.membership.members.values():
-            wanted = self._peer_status(member, now)
-            known = self._statuses.get(member.peer.uid) or member.peer.raw_status
-            if wanted != known:
-                quiet = {**wanted, **{name: known[name] for name in _QUIET if name in known}}
-                (later if quiet == known else urgent).append((member.peer, wanted))
-        await asyncio.gather(*(self._write_peer_status(*each) for each in urgent))
-        for each in later[:CONNECTED_WRITES_PER_SECOND]:
-            await self._write_peer_status(*each)
-
-    async def _write_peer_status(self, peer: PeerObject, wanted: Object) -> None:
-        self._statuses[peer.uid] = wanted
-        try:
-            await self.store.apply_status("Peer", peer.namespace, peer.name, wanted)
-        except Exception:
-            self._statuses.pop(peer.uid, None)
-            raise
-
-    def _peer_status(self, member: Member, now: float) -> Object:
-        peer, state = member.peer, self.state
-        public = self.public_key(peer)
-        generation = state.programmed.get(peer.uid)
-        former = peer.status
-        confirmed = generation is not None and (
-            generation <= state.confirmed or self._was_programmed(peer, generation)
-        )
-        connected = state.connected.get(public, False) and member.served
-        since = former.last_connected_time
-        last = self._statuses.get(peer.uid) or peer.raw_status
-        if connected and not last.get("connected"):
-            since = status.timestamp(now)
-        elif last.get("lastConnectedTime"):
-            since = last["lastConnectedTime"]
-        material = self._materials[peer.uid]
-        rotation = former.key_rotation if isinstance(material, Missing) else peer.spec.key_rotation
-        return status.peer(
-            member,
-            public,
-            rotation,
-            generation if confirmed else None,
-            self._config_ready(member),
-            now,
-            (connected, since),
-        )
-
-    def _was_programmed(self, peer: PeerObject, generation: int) -> bool:
-        """A pod that failed does not make unserved what it served: another one reads the same Secret."""
-        last = self._statuses.get(peer.uid) or peer.raw_status
-        return bool(last.get("configGeneration") == generation)
-
-    def _config_ready(self, member: Member) -> Finding:
-        material = self._materials[member.peer.uid]
-        if isinstance(material, Missing):
-            return Finding("ConfigReady", "False", material.reason, material.message)
-        if member.refusal is not None:
-            return Finding("ConfigReady", "False", "NoSecret", "it is not accepted")
-        if self.state.endpoint is None:
-            return Finding("ConfigReady", "False", "EndpointUnknown", self.state.endpoint_reason)
-        return Finding("ConfigReady", "True", "Written")
-
-
-_QUIET: Final = ("connected", "lastConnectedTime")
 _WORKLOAD: Final = (
     ("v1", "Service"),
     ("apps/v1", "Deployment"),
@@ -527,10 +324,6 @@ def _key_missing(what: str) -> KeyUnavailableError:
 
 def _decoded(secret: Object | None) -> Configuration | None:
     """None where there is nothing to read, or nothing that this release can read: then it is written anew."""
-    import base64
-
-    from handfast_tunnel.control import DocumentError
-
     encoded = ((secret or {}).get("data") or {}).get(documents.CONFIG_KEY)
     if not encoded:
         return None
@@ -539,12 +332,3 @@ def _decoded(secret: Object | None) -> Configuration | None:
     except (DocumentError, ValueError) as error:
         logger.warning("The configuration in a Secret cannot be read, and is written anew: %s", error)
         return None
-
-
-def _made_by_us(secret: Object) -> bool:
-    labels = secret["metadata"].get("labels") or {}
-    return names.MANAGED_BY.items() <= labels.items()
-
-
-def _fingerprint(value: object) -> str:
-    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()

@@ -44,7 +44,7 @@ class Store:
     def __init__(self, configuration: client.Configuration) -> None:
         self._api = client.ApiClient(configuration)
         # What it needs of the API is known: nothing is discovered.
-        self._dynamic = DynamicClient(self._api)
+        self._dynamic: Any = DynamicClient(self._api)  # type: ignore[no-untyped-call]
         self._slots = asyncio.Semaphore(IN_FLIGHT)
         self._resources = {
             (api, kind): _resource(self._dynamic, api, kind, plural)
@@ -57,7 +57,7 @@ class Store:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        await self._api.close()
+        await self._api.close()  # type: ignore[no-untyped-call]
 
     async def get(self, api: str, kind: str, namespace: str | None, name: str) -> Object | None:
         try:
@@ -128,11 +128,11 @@ class Store:
         except NotFoundError:
             return
 
-    def _address(self, body: Object) -> tuple[Resource, str, str]:
+    def _address(self, body: Object) -> tuple[Any, str, str]:
         meta = body["metadata"]
         return self._resources[body["apiVersion"], body["kind"]], meta["namespace"], meta.get("name", "")
 
-    async def _call(self, verb: str, resource: Resource, **arguments: Any) -> Object:
+    async def _call(self, verb: str, resource: Any, **arguments: Any) -> Object:
         return await self._counted(getattr(self._dynamic, verb)(resource, serialize=False, **arguments))
 
     async def _request(self, method: str, path: str, **arguments: Any) -> Object:
@@ -156,9 +156,9 @@ async def configuration() -> client.Configuration:
     """That of the pod's service account, or of KUBECONFIG."""
     made = client.Configuration()
     try:
-        config.load_incluster_config(client_configuration=made)
+        config.load_incluster_config(client_configuration=made)  # type: ignore[no-untyped-call]
     except config.ConfigException:
-        await config.load_kube_config(client_configuration=made)
+        await config.load_kube_config(client_configuration=made)  # type: ignore[no-untyped-call]
     return made
 
 
@@ -173,9 +173,9 @@ def secret_values(secret: Mapping[str, Any]) -> dict[str, str]:
     return values
 
 
-def _resource(dynamic: DynamicClient, api: str, kind: str, plural: str) -> Resource:
+def _resource(dynamic: Any, api: str, kind: str, plural: str) -> Any:
     group, _, version = api.rpartition("/")
-    return Resource(
+    return Resource(  # type: ignore[no-untyped-call]
         prefix="apis" if group else "api",
         group=group,
         api_version=version,

@@ -17,5 +17,7 @@ def encode(seconds: float) -> str:
 
 
 def seconds(stamp: str) -> float:
+    whole: int
+    nanoseconds: int
     whole, nanoseconds = _FORM.unpack(base64.b64decode(stamp))
-    return float(whole - _EPOCH) + nanoseconds / 1e9
+    return whole - _EPOCH + nanoseconds / 1e9

@@ -8,12 +8,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Final, Protocol
 
 from kubernetes.aio.client.exceptions import ApiException
 
 from . import status, workload
+from .clients import Clients
 from .conductor import Conductor
 from .membership import PeerObject
 from .names import NOBODY, POD_LABEL
@@ -124,7 +125,7 @@ class Worker:
         reconciler = self._for(tunnel)
         due = await reconciler.reconcile(self._world.peers(self._key), now)
         await self._tick(woken=True)
-        await reconciler.write_peer_statuses(time.time())
+        await reconciler.clients.write_statuses(time.time())
         await self._write_status()
         await _wait(self._dirty, max(due - time.time(), 0))
 
@@ -161,7 +162,9 @@ class Worker:
             state.confirmed = former.applied_generation
             self._state = state
             self._status = dict(tunnel.raw_status)
-            self._reconciler = Reconciler(world.store, world.settings, world.authority, state)
+            self._reconciler = Reconciler(
+                world.store, world.settings, world.authority, state, Clients(world.store, state)
+            )
             self._conductor = Conductor(world.store, world.sidecars, state, world.lease_term, self._announce)
         self._state.tunnel = tunnel
         return self._reconciler
@@ -182,7 +185,7 @@ class Worker:
         if self._reconciler is not None and (
             confirmed != self._state.confirmed or connected != self._state.connected
         ):
-            await self._reconciler.write_peer_statuses(time.time())
+            await self._reconciler.clients.write_statuses(time.time())
         await self._write_status()
 
     async def _tick(self, *, woken: bool) -> None:
@@ -242,7 +245,7 @@ class Worker:
 _TOLD: Final = {"KeyAvailable", "ForwardingReady", "Degraded"}
 
 
-def _selected(service: dict[str, Any]) -> str | None:
+def _selected(service: Mapping[str, Any]) -> str | None:
     name = (service.get("spec", {}).get("selector") or {}).get(POD_LABEL)
     return None if name == NOBODY else name
 
