@@ -199,7 +199,11 @@ def _mounts(spec: TunnelSpec) -> list[Object]:
         for name in ("config", "state", "tls")
     ]
     device = [{"name": "tun", "mountPath": "/dev/net/tun"}] if spec.pod.tun_device == "HostPath" else []
-    return [*read, {"name": "run", "mountPath": RUN_DIRECTORY}, *device]
+    written = [
+        {"name": "run", "mountPath": RUN_DIRECTORY},
+        {"name": "run-wireguard", "mountPath": "/run/wireguard"},
+    ]
+    return [*read, *written, *device]
 
 
 def _volumes(owner: Owner, spec: TunnelSpec) -> list[Object]:
@@ -213,6 +217,8 @@ def _volumes(owner: Owner, spec: TunnelSpec) -> list[Object]:
         secret("tls", names.tls_secret(owner.name)),
         # What outlives the container, and never touches a disk.
         {"name": "run", "emptyDir": {"medium": "Memory"}},
+        # Where `wg` looks for the interface.
+        {"name": "run-wireguard", "emptyDir": {"medium": "Memory"}},
     ]
     if spec.pod.tun_device == "HostPath":
         volumes.append({"name": "tun", "hostPath": {"path": "/dev/net/tun", "type": "CharDevice"}})
