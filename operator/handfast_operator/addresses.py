@@ -1,6 +1,7 @@
 """Which address a Peer gets: the one it had, else one that follows from its name, else the next that is free.
 
-A restored backup without status gets the same addresses as before, as long as nobody else took them meanwhile.
+A restored backup without status gets the same addresses as before, as long as nobody else took them
+meanwhile.
 """
 
 from __future__ import annotations
@@ -105,7 +106,8 @@ class Allocator:
         return address in self._taken
 
     def allocate(self, version: int, name: str) -> Address | None:
-        """A free address of this family, taken for `name`; None if there is no pool, or nothing free in any."""
+        """A free address of this family, taken for `name`; None if there is no pool, or nothing free in
+        any."""
         for pool in self._pools:
             if pool.network.version == version and (found := self._first_free(pool, name)) is not None:
                 self._taken.add(found)

@@ -1,6 +1,7 @@
 """Who may call whom: an authority of the operator's own, and a leaf for itself and for each Tunnel.
 
-The role stands in the leaf twice, in its URI and in its extended key usage: a pod's leaf is a server's and cannot act
+The role stands in the leaf twice, in its URI and in its extended key usage: a pod's leaf is a server's and
+cannot act
 as the operator. Time is an argument.
 """
 

@@ -179,7 +179,8 @@ class Clients:
         }
 
     async def write_statuses(self, now: float) -> None:
-        """Those that differ. `connected` alone is written a few at a time: see CONNECTED_WRITES_PER_SECOND."""
+        """Those that differ. `connected` alone is written a few at a time: see
+        CONNECTED_WRITES_PER_SECOND."""
         if self.state.membership is None:
             return
         urgent: list[tuple[PeerObject, Object]] = []

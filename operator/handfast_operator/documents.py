@@ -22,7 +22,8 @@ from .workload import Owner
 CONFIG_KEY: Final = "config.jsonl.gz"
 STATE_KEY: Final = "state.jsonl.gz"
 MOST_BYTES: Final = 1_000_000
-"""Of a gzipped document: the API server refuses a Secret above 1 MiB. 10,000 peers with preshared keys have 788 kB."""
+"""Of a gzipped document: the API server refuses a Secret above 1 MiB. 10,000 peers with preshared keys have
+788 kB."""
 
 
 def tunnel(

@@ -1,4 +1,5 @@
-"""What the cluster asks the operator: whether it is alive, and its figures. Also one that waits for the Lease answers."""
+"""What the cluster asks the operator: whether it is alive, and its figures. Also one that waits for the Lease
+answers."""
 
 from __future__ import annotations
 
@@ -13,7 +14,8 @@ if TYPE_CHECKING:
     from .leader import Operator
 
 SILENCE_LIMIT: Final = 300.0
-"""A leader that has heard of no event for so long, bookmarks of the watches not counted, is not dead: it is reported
+"""A leader that has heard of no event for so long, bookmarks of the watches not counted, is not dead: it is
+reported
 as a figure only. A loop that does not turn cannot answer at all."""
 
 

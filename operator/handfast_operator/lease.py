@@ -1,6 +1,7 @@
 """One operator at a time: a Lease, held for 15 s, renewed every 2 s, given up after 10 s without success.
 
-Its transitions count into the term of every activation, so that the calls of an operator that lost it are refused.
+Its transitions count into the term of every activation, so that the calls of an operator that lost it are
+refused.
 (The library's own election does not count them.)
 """
 

@@ -1,6 +1,7 @@
 """Which Peers of a Tunnel are served, at which addresses, and why the others are not.
 
-A pure function of all Peers of one Tunnel. Two rules decide everything: who was there first keeps what it has, and a
+A pure function of all Peers of one Tunnel. Two rules decide everything: who was there first keeps what it
+has, and a
 Peer owns its addresses and routes only, since in WireGuard the last owner of an allowed IP silently wins.
 """
 

@@ -13,7 +13,8 @@ TUNNEL_LABEL = f"{GROUP}/tunnel"
 POD_LABEL = f"{GROUP}/pod"
 MANAGED_BY = {"app.kubernetes.io/managed-by": MANAGER}
 NOBODY = "nobody"
-"""What the Service selects while no pod is active; no pod has this name: theirs end in a dash and five characters."""
+"""What the Service selects while no pod is active; no pod has this name: theirs end in a dash and five
+characters."""
 
 UDP_PORT_NAME = "wireguard"
 CONTROL_PORT = 9587

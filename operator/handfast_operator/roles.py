@@ -1,6 +1,7 @@
 """Who is active, and what to do next: a pure function from what was observed to the next calls.
 
-The operator keeps nothing in mind. Whichever call was its last, the next leader sees from the pods' roles and from the
+The operator keeps nothing in mind. Whichever call was its last, the next leader sees from the pods' roles and
+from the
 Service where a handover stands, finds the row in the table, and goes on from there.
 """
 
@@ -243,7 +244,8 @@ def _without_active(view: View) -> list[Action]:
 
 
 def _may_be_active(pod: PodView, view: View) -> bool:
-    """A silent pod that was active may still be; a container that restarts in its pod resumes its sessions."""
+    """A silent pod that was active may still be; a container that restarts in its pod resumes its
+    sessions."""
     if pod.answer is not None or pod.name != view.last_active:
         return False
     return pod.failures < FAILURES or not (pod.lost or pod.terminating)

@@ -7,7 +7,7 @@ import contextlib
 import logging
 import signal
 from collections.abc import Coroutine
-from typing import Any
+from typing import Any, cast
 
 import kopf
 
@@ -63,6 +63,8 @@ async def _work(operator: Operator, stop: asyncio.Event) -> None:
     await kopf.operator(
         registry=handlers.registry(operator),
         standalone=True,
+        # Else kopf asks for the user's name, and this one has none.
+        identity=cast(Any, operator.settings.identity),
         clusterwide=not namespaces,
         namespaces=namespaces,
         stop_flag=stop,

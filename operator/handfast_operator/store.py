@@ -108,7 +108,8 @@ class Store:
     async def merge(
         self, api: str, kind: str, namespace: str, name: str, patch: Object, manager: str = MANAGER
     ) -> Object | None:
-        """None where it is gone. With a resourceVersion in `patch`: raises Conflict where it has changed since."""
+        """None where it is gone. With a resourceVersion in `patch`: raises Conflict where it has changed
+        since."""
         try:
             return await self._call(
                 "patch",

@@ -1,6 +1,8 @@
-"""One worker for each Tunnel: it wakes when something has changed, waits a moment for more, and looks at all of it.
+"""One worker for each Tunnel: it wakes when something has changed, waits a moment for more, and looks at all
+of it.
 
-Two loops, so that ten thousand new Peers do not hold up a handover: one for what is written down, one for roles.
+Two loops, so that ten thousand new Peers do not hold up a handover: one for what is written down, one for
+roles.
 """
 
 from __future__ import annotations

@@ -46,7 +46,8 @@ def crds() -> list[Object]:
 
 
 def roles() -> list[Object]:
-    """Who may view anything may view both; who may edit, Peers; whoever administrates a namespace, Tunnels."""
+    """Who may view anything may view both; who may edit, Peers; whoever administrates a namespace,
+    Tunnels."""
     read, write = ["get", "list", "watch"], ["create", "delete", "deletecollection", "patch", "update"]
     return [
         _role("view", ["tunnels", "peers"], read),

@@ -1,7 +1,9 @@
 """What both kinds are made of: the base of all models, rules in CEL, and types of fields.
 
-A rule is checked by the API server, so that a wrong object is refused with a sentence before it exists. Limits on
-lengths are there because the API server estimates what a rule costs, and refuses a CRD whose rules could take long.
+A rule is checked by the API server, so that a wrong object is refused with a sentence before it exists.
+Limits on
+lengths are there because the API server estimates what a rule costs, and refuses a CRD whose rules could take
+long.
 """
 
 from __future__ import annotations
@@ -15,7 +17,8 @@ RULES = "x-kubernetes-validations"
 
 
 class Model(BaseModel):
-    """Frozen, and camelCase outside; what is not known is ignored: an older operator may read a newer object."""
+    """Frozen, and camelCase outside; what is not known is ignored: an older operator may read a newer
+    object."""
 
     model_config = ConfigDict(
         alias_generator=to_camel,

@@ -1,4 +1,5 @@
-"""From a model to the structural OpenAPI schema that a CRD needs: no references, no unions, nulls as `nullable`."""
+"""From a model to the structural OpenAPI schema that a CRD needs: no references, no unions, nulls as
+`nullable`."""
 
 from __future__ import annotations
 

@@ -53,7 +53,8 @@ class Recovery(Model):
     """How clients are brought back after a restart."""
 
     announce: Literal["Auto", "Always", "Never"] = "Auto"
-    """Whether a gateway that starts sends handshakes to the last known addresses of its clients. Auto: only where
+    """Whether a gateway that starts sends handshakes to the last known addresses of its clients. Auto: only
+    where
     they see it come from the published address."""
     timers: Literal["Recovery", "Strict"] = "Recovery"
     """Strict: no timers but those of the WireGuard paper."""
@@ -131,7 +132,8 @@ class Gateway(Model):
     accept_host_network: bool = False
     """Agrees to what exposure: HostNetwork means for the node."""
     external_traffic_policy: Literal["Cluster", "Local"] = "Cluster"
-    """Local: the gateway sees its clients' own addresses, and a handover waits for the load balancer to notice."""
+    """Local: the gateway sees its clients' own addresses, and a handover waits for the load balancer to
+    notice."""
     node_port: Annotated[int, Field(ge=1, le=65535)] | None = None
     """A fixed port on the nodes; else one is chosen."""
     load_balancer_class: Annotated[str, Field(max_length=253)] | None = None
@@ -219,7 +221,8 @@ class TunnelSpec(Model):
     private_key_secret_ref: SecretKey | None = None
     """A private key of your own; else one is generated."""
     key_deletion_policy: Literal["Retain", "Delete"] = "Retain"
-    """What becomes of a generated private key when the Tunnel is deleted. Retain: a new Tunnel of the same name
+    """What becomes of a generated private key when the Tunnel is deleted. Retain: a new Tunnel of the same
+    name
     finds it, and clients need no new configuration."""
     mtu: Annotated[int, Field(ge=576, le=65455)] | None = None
     """Of the interface; else the pod's less 80."""
