@@ -24,7 +24,7 @@ from .store import Conflict, Failure, Store, secret_values
 from .tunnel_state import PodObject, TunnelObject
 from .worker import Key, Worker
 
-AUTHORITY_SECRET: Final = "handfast-ca"
+AUTHORITY_SECRET: Final = "handfast-ca"  # noqa: S105  a Secret's name
 LOGIN_SECONDS: Final = 600
 """The service account's token is another one after an hour at the latest."""
 

@@ -38,7 +38,7 @@ class Lease:
 
     async def acquire(self) -> None:
         """Wait until it is ours."""
-        while not await self._attempt():
+        while not await self._attempt():  # noqa: ASYNC110  another process's doing
             await asyncio.sleep(RETRY)
 
     async def hold(self) -> None:

@@ -117,8 +117,8 @@ def _gone(name: str, held: Held | None) -> Missing:
     what = "its Secret is gone" if held is None else f"its Secret holds no usable {name}"
     return Missing(
         "KeyMissing",
-        f"{what}, and a key that its client has is never made anew: restore the Secret from a backup, or raise"
-        " spec.keyRotation for a new key; until then it is served as before",
+        f"{what}, and a key that its client has is never made anew: restore the Secret from a backup, or"
+        " raise spec.keyRotation for a new key; until then it is served as before",
     )
 
 

@@ -164,7 +164,7 @@ def _housed(member: Member, claims: _Claims, allocator: allocation.Allocator) ->
             peer,
             refusal=Refusal(
                 "PoolExhausted",
-                "it has no address and the Tunnel no pool to take one from: set spec.addresses, or add a pool",
+                "it has no address, and the Tunnel has no pool: set spec.addresses, or add a pool",
             ),
         )
     return Member(peer, addresses, member.routes, dormant=member.dormant)
@@ -207,7 +207,7 @@ class _Claims:
             if not any(_within(network, whole) for whole in self.allowed):
                 return Refusal(
                     "RouteNotAllowed",
-                    f"{network} does not lie in the Tunnel's allowedRoutes: add it there, or leave the route out",
+                    f"{network} is not within the Tunnel's allowedRoutes: add it there, or leave it out",
                 )
         for network in addresses + routes:
             if (owner := self.owner(network)) is not None:

@@ -316,8 +316,8 @@ _WORKLOAD: Final = (
 
 def _key_missing(what: str) -> KeyUnavailableError:
     message = (
-        f"{what}. Clients know the public key, so another one is never made: restore the Secret from a backup."
-        " The pods go on with what they have"
+        f"{what}. Clients know the public key, so another one is never made: restore the Secret from a"
+        " backup. The pods go on with what they have"
     )
     return KeyUnavailableError(Finding("KeyAvailable", "False", "KeyMissing", message))
 

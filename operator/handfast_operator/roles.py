@@ -194,9 +194,11 @@ def plan(view: View) -> list[Action]:
     repairs: list[Action] = []
     if view.has_service and view.selected != winner.name:
         repairs.append(Flip(winner))
-    for pod in view.pods:
-        if pod is not winner and pod.role in {Role.ACTIVE, Role.DRAINING} and pod.term < winner.term:
-            repairs.append((Commit if pod.leaving else Tell)(pod, winner.term))
+    repairs += [
+        (Commit if pod.leaving else Tell)(pod, winner.term)
+        for pod in view.pods
+        if pod is not winner and pod.role in {Role.ACTIVE, Role.DRAINING} and pod.term < winner.term
+    ]
     if repairs:
         return repairs
     if winner.leaving and view.handover and (new := successor(view.pods, winner)) is not None:

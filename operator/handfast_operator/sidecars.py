@@ -55,10 +55,8 @@ class Sidecars:
         """The library of certificates reads files only: they lie where nobody else looks, in memory."""
         leaf, authority = self._credentials()
         if self._directory is None:
-            memory = Path("/dev/shm")
-            self._directory = tempfile.TemporaryDirectory(
-                prefix="handfast-", dir=memory if memory.is_dir() else None
-            )
+            # In the operator's pod /tmp is memory.
+            self._directory = tempfile.TemporaryDirectory(prefix="handfast-")
         files = TlsFiles.in_directory(Path(self._directory.name))
         if leaf.certificate != self._written:
             for path, text in (

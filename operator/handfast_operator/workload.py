@@ -290,20 +290,26 @@ def endpoint(
     spec: TunnelSpec, service: Mapping[str, Any] | None, host_address: str | None
 ) -> tuple[str | None, str]:
     """Where clients reach the gateway, or None; and where that was read, or why it is not known."""
+    gateway = spec.gateway
     if spec.client.endpoint:
         return spec.client.endpoint, "spec.client.endpoint"
-    gateway = spec.gateway
     if gateway is None:
         return None, "the Tunnel has no gateway: set spec.client.endpoint to where its pods are reached"
     if not has_service(gateway):
-        return _joined(host_address, spec.listen_port), "the address of the active pod's node"
+        return _joined(host_address, spec.listen_port), "no pod is active yet"
     if service is None:
         return None, "the Service is not there yet"
+    return _of_service(gateway, service, host_address)
+
+
+def _of_service(
+    gateway: Gateway, service: Mapping[str, Any], host_address: str | None
+) -> tuple[str | None, str]:
     (port,) = service["spec"]["ports"]
     if gateway.exposure == "ClusterIP":
         return _joined(service["spec"].get("clusterIP"), port["port"]), "the Service's address"
     if gateway.exposure == "NodePort":
-        return _joined(host_address, port.get("nodePort")), "the address of the active pod's node"
+        return _joined(host_address, port.get("nodePort")), "no pod is active yet"
     ingress = service.get("status", {}).get("loadBalancer", {}).get("ingress") or []
     if not ingress:
         return None, "no load balancer has given the Service an address yet"

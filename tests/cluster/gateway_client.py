@@ -1,4 +1,4 @@
-"""A client of a gateway, as a person has one: a real WireGuard program, and the file that the operator made."""
+"""A client of a gateway, as people have one: a WireGuard program, and the file that the operator made."""
 
 from __future__ import annotations
 

@@ -61,13 +61,16 @@ InterfaceAddress = Annotated[
         ),
     ),
 ]
+_IS_HOST = (
+    "isIP(self) || (isCIDR(self) && cidr(self).prefixLength() == (cidr(self).ip().family() == 4 ? 32 : 128))"
+)
 HostAddress = Annotated[
     str,
     Field(
         max_length=49,
         json_schema_extra=rules(
             (
-                "isIP(self) || (isCIDR(self) && cidr(self).prefixLength() == (cidr(self).ip().family() == 4 ? 32 : 128))",
+                _IS_HOST,
                 "is not one address, such as 10.8.0.7, 10.8.0.7/32 or fd00:8::7",
             ),
         ),
@@ -121,7 +124,7 @@ AddressAndPort = Annotated[
         json_schema_extra=rules(
             (
                 f"{_IS_ENDPOINT} && {_LITERAL}",
-                "is not ADDRESS:PORT, such as 203.0.113.5:51820 or [2001:db8::5]:51820; names are not resolved",
+                "is not ADDRESS:PORT, such as 203.0.113.5:51820 or [2001:db8::5]:51820 (no name)",
             ),
             _PORT_RULE,
         ),

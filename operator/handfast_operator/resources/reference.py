@@ -57,7 +57,7 @@ def _type(field: Schema) -> str:
     if field["type"] == "integer":
         low, high = field.get("minimum"), field.get("maximum")
         return "number" if high is None else f"number, {low} to {high}"
-    return {"object": "object", "boolean": "true or false"}.get(field["type"], field["type"])
+    return {"object": "object", "boolean": "true or false"}.get(field["type"], str(field["type"]))
 
 
 def _default(field: Schema, required: bool) -> str:

@@ -20,7 +20,17 @@ from .fields import (
 )
 
 _ONE_EACH = "self.filter(a, isCIDR(a) && cidr(a).ip().family() == {family}).size() <= 1"
-_SET: dict[str, Any] = {"x-kubernetes-list-type": "set"}
+_APPEND_ONLY = (
+    "!has(oldSelf.pools) || oldSelf.pools.all(p, has(self.pools) && self.pools.exists(q, q.cidr == p.cidr))"
+)
+_POOLS_HAVE_GATEWAYS = (
+    "self.pools.all(p, !isCIDR(p.cidr) || self.addresses.exists(a,"
+    " isCIDR(a) && cidr(a).ip().family() == cidr(p.cidr).ip().family()))"
+)
+_DISJOINT = (
+    "self.all(p, !isCIDR(p.cidr) || self.filter(q, isCIDR(q.cidr)"
+    " && (cidr(q.cidr).containsCIDR(p.cidr) || cidr(p.cidr).containsCIDR(q.cidr))).size() <= 1)"
+)
 _ATOMIC: dict[str, Any] = {"x-kubernetes-list-type": "atomic"}
 _FREE: dict[str, Any] = {"x-kubernetes-preserve-unknown-fields": True}
 
@@ -84,7 +94,7 @@ class PodSettings(Model):
         json_schema_extra=rules(
             (
                 "(self.tunDevice == 'Resource') == (has(self.tunResourceName) && self.tunResourceName != '')",
-                "tunResourceName names the device plugin's resource, with tunDevice: Resource and only with it",
+                "tunDevice: Resource needs tunResourceName, as its device plugin has it; HostPath none",
             )
         )
     )
@@ -108,7 +118,7 @@ class Gateway(Model):
             ),
             (
                 "self.exposure != 'HostNetwork' || self.acceptHostNetwork",
-                "HostNetwork makes the node's interfaces and firewall the gateway's: set acceptHostNetwork: true to agree",
+                "HostNetwork gives the gateway the node's network: set acceptHostNetwork: true to agree",
             ),
             (
                 "!has(self.nodePort) || self.exposure in ['NodePort', 'LoadBalancer']",
@@ -171,12 +181,11 @@ class TunnelSpec(Model):
     model_config = ConfigDict(
         json_schema_extra=rules(
             (
-                "!has(oldSelf.pools) || oldSelf.pools.all(p, has(self.pools) && self.pools.exists(q, q.cidr == p.cidr))",
+                _APPEND_ONLY,
                 "pools are append-only: addresses of Peers lie in the ones that are there",
             ),
             (
-                "self.pools.all(p, !isCIDR(p.cidr) || self.addresses.exists(a, isCIDR(a)"
-                " && cidr(a).ip().family() == cidr(p.cidr).ip().family()))",
+                _POOLS_HAVE_GATEWAYS,
                 "a pool needs an address of its family in addresses",
             ),
         )
@@ -207,8 +216,7 @@ class TunnelSpec(Model):
                 **_ATOMIC,
                 **rules(
                     (
-                        "self.all(p, !isCIDR(p.cidr) || self.filter(q, isCIDR(q.cidr)"
-                        " && (cidr(q.cidr).containsCIDR(p.cidr) || cidr(p.cidr).containsCIDR(q.cidr))).size() <= 1)",
+                        _DISJOINT,
                         "pools overlap",
                     )
                 ),
@@ -324,7 +332,7 @@ class Tunnel(Model):
         json_schema_extra=rules(
             (
                 "self.metadata.name.matches('^[a-z]([-a-z0-9]{0,61}[a-z0-9])?$')",
-                "a Tunnel's name is also its Service's: at most 63 lower case letters, digits and dashes, a letter first",
+                "the name is also the Service's: at most 63 of a-z, 0-9 and dashes, a letter first",
             ),
         )
     )
