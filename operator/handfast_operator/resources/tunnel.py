@@ -217,7 +217,7 @@ class TunnelSpec(Model):
                 **rules(
                     (
                         _DISJOINT,
-                        "pools overlap",
+                        "pools must not overlap",
                     )
                 ),
             },
