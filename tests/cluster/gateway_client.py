@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -47,10 +46,10 @@ class GatewayClient:
     def wait_connected(self, address: str, timeout: float = 20) -> None:
         wait_until(lambda: self.pings(address), timeout, f"an answer from {address} through the tunnel")
 
-    def last_handshake(self) -> float:
-        """Seconds ago."""
+    def shaken_hands_at(self) -> int:
+        """When the last handshake was, in seconds since 1970."""
         (line,) = self.host.node.run("wg", "show", INTERFACE, "latest-handshakes").splitlines()
-        return time.time() - int(line.split()[1])
+        return int(line.split()[1])
 
     def down(self) -> None:
         if self._process is not None:
