@@ -121,7 +121,7 @@ class Gateway:
 
     def evict(self, pod: str) -> None:
         """As `kubectl drain` does with each pod of a node."""
-        eviction = {"metadata": {"name": pod, "namespace": self.api.namespace}}
+        eviction: Any = {"metadata": {"name": pod, "namespace": self.api.namespace}}
         self.api.core.create_namespaced_pod_eviction(pod, self.api.namespace, body=eviction)
 
     def put_behind(self) -> str:
