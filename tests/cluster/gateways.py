@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import base64
 import fcntl
+import json
 import os
 import subprocess
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tests.lab.namespaces import wait_until
 from tests.lab.network import Host
 
 from . import objects
-from .api import Api, Object, condition, is_ready
+from .api import Api, ExecError, Object, condition, is_ready
 from .built import program
 from .cluster import Cluster
 from .gateway_client import GatewayClient
@@ -82,6 +85,9 @@ class Gateway:
 
     api: Api
     name: str = "office"
+
+    def start(self, **spec: Any) -> None:
+        self.api.apply(tunnel(self.name, **spec))
 
     def up(self, *peers: Object, timeout: float = 90, **spec: Any) -> None:
         self.api.apply(tunnel(self.name, **spec), *peers)
@@ -152,6 +158,25 @@ class Gateway:
             "Service", self.name, lambda found: found["spec"]["selector"]["handfast.dev/pod"] == new, timeout
         )
         return new
+
+    def wait_alone(self, pod: str, timeout: float = 60) -> None:
+        """Wait until all other pods say that they are not active, by their own word."""
+
+        def roles() -> dict[str, str]:
+            found = {}
+            for each in self.pods():
+                name = each["metadata"]["name"]
+                with suppress(ExecError):
+                    status = self.api.exec(name, "handfast-tunnel", "status", "--json")
+                    found[name] = str(json.loads(status)["role"])
+            return found
+
+        wait_until(
+            lambda: [name for name, role in roles().items() if role == "active"] == [pod],
+            timeout,
+            f"{pod} alone to be active",
+            interval=0.5,
+        )
 
     def condition(self, kind: str) -> str | None:
         return condition(self.api.get("Tunnel", self.name), kind)

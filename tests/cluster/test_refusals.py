@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from kubernetes.client.exceptions import ApiException
 
 from .api import Api, Object
@@ -14,6 +16,7 @@ from .gateways import install, peer, tunnel
 
 KEY = "xTIBA5rboUvnH4htodjb6e697QjLERt1NAB4mZqp8Dg="
 LONG = "x" * 64
+EXAMPLES = Path(__file__).parents[2] / "manifests" / "examples"
 
 TUNNELS: list[tuple[Object, str]] = [
     ({"addresses": []}, "should have at least 1 items"),
@@ -139,3 +142,8 @@ def test_wrong_changes(refusing: Api) -> None:
     told(refusing, [(tunnel(**spec), sentence) for spec, sentence in TUNNEL_CHANGES])
     changes = [({"keyRotation": 2, **spec}, sentence) for spec, sentence in PEER_CHANGES]
     told(refusing, [(peer("alice", **spec), sentence) for spec, sentence in changes])
+
+
+@pytest.mark.parametrize("example", sorted(EXAMPLES.glob("*.yaml")), ids=lambda path: path.stem)
+def test_examples_are_accepted(refusing: Api, example: Path) -> None:
+    refusing.apply(*yaml.safe_load_all(example.read_text()))
