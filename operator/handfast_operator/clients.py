@@ -19,6 +19,8 @@ from .store import Object, Store, secret_values
 from .tunnel_state import TunnelState
 
 CONNECTED_WRITES_PER_SECOND: Final = 5
+IN_FLIGHT: Final = 50
+"""Calls for Peers at a time. Those for roles are not among them: a handover waits for no queue."""
 _QUIET: Final = ("connected", "lastConnectedTime")
 
 
@@ -36,6 +38,7 @@ class Clients:
     """By a Peer's uid: a fingerprint of what its Secret says."""
     _statuses: dict[str, Object] = field(default_factory=dict)
     _resting: Resting = field(default_factory=Resting)
+    _slots: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(IN_FLIGHT))
 
     def forget(self) -> None:
         """Read everything again: it may have been edited or deleted by hand."""
@@ -64,8 +67,11 @@ class Clients:
         inputs = (spec.public_key, spec.key_rotation, spec.preshared_key_secret_ref)
         if isinstance(self._materials.get(peer.uid), Material) and self._inputs.get(peer.uid) == inputs:
             return
-        known = materials.unread(peer, line) if self._settled(peer) else None
-        self._materials[peer.uid] = known or await self._read_material(peer)
+        known: Material | Missing | None = materials.unread(peer, line) if self._settled(peer) else None
+        if known is None:
+            async with self._slots:
+                known = await self._read_material(peer)
+        self._materials[peer.uid] = known
         self._inputs[peer.uid] = inputs
 
     def _settled(self, peer: PeerObject) -> bool:
@@ -137,7 +143,8 @@ class Clients:
         if not material.read:
             if settled and self._settled(peer):
                 return
-            read = await self._read_material(peer)
+            async with self._slots:
+                read = await self._read_material(peer)
             self._materials[peer.uid] = read
             if isinstance(read, Missing):
                 return
@@ -145,7 +152,8 @@ class Clients:
         body = self._secret(peer, self._values(member, material))
         mark = fingerprint(body)
         if self._written.get(peer.uid) != mark:
-            await self.store.apply(body)
+            async with self._slots:
+                await self.store.apply(body)
             self._written[peer.uid] = mark
 
     def _values(self, member: Member, material: Material) -> dict[str, str]:
@@ -198,7 +206,8 @@ class Clients:
     async def _write_peer_status(self, peer: PeerObject, wanted: Object) -> None:
         self._statuses[peer.uid] = wanted
         try:
-            await self.store.apply_status("Peer", peer.namespace, peer.name, wanted)
+            async with self._slots:
+                await self.store.apply_status("Peer", peer.namespace, peer.name, wanted)
         except Exception:
             self._statuses.pop(peer.uid, None)
             raise

@@ -22,6 +22,8 @@ from .tunnel_state import PodObject, Seen, TunnelState
 
 STANDBY_SECONDS: Final = 5.0
 """Between two questions to a pod that is not active; an active one is asked every time."""
+PROBE_SECONDS: Final = 1.0
+"""For an answer to that."""
 PEERS_SECONDS: Final = 5.0
 """Between two questions for who is connected."""
 STATE_SECONDS: Final = 300.0
@@ -105,12 +107,13 @@ class Conductor:
     async def _ask_one(self, pod: PodObject) -> None:
         known = self.state.seen[pod.uid]
         try:
-            known.status = await (await self._sidecar(pod)).status(peers=False)
+            async with asyncio.timeout(PROBE_SECONDS):
+                known.status = await (await self._sidecar(pod)).status(peers=False)
             known.failures, known.lost = 0, False
-        except (ControlError, Refused) as error:
+        except (ControlError, Refused, TimeoutError) as error:
             known.failures += 1
             if known.failures == roles.FAILURES:
-                logger.warning("Pod %s does not answer: %s", pod.name, error)
+                logger.warning("Pod %s does not answer: %s", pod.name, str(error) or "in time")
             if known.failures >= roles.FAILURES:
                 known.lost = await self._node_lost(pod.node)
         known.at = time.monotonic()
@@ -118,7 +121,7 @@ class Conductor:
     async def _node_lost(self, name: str) -> bool:
         try:
             node = await self.store.get("v1", "Node", None, name)
-        except Failure:
+        except (Failure, OSError):
             return False
         if node is None:
             return True

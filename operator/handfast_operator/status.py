@@ -113,7 +113,7 @@ def _forwarding(state: TunnelState, winner: PodView | None) -> Finding:
                 "ForwardingReady",
                 "False",
                 reason,
-                f"no {name} packets are forwarded ({reason}): spec.forwarding.{name.lower()}: Off accepts that",
+                f"no {name} packets are forwarded ({reason}); forwarding.{name.lower()}: Off accepts that",
             )
     return Finding("ForwardingReady", "True", "Forwarding")
 

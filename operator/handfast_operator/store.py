@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
 from collections.abc import Mapping
 from typing import Any, Final
 
+import aiohttp
 from kubernetes.aio import client, config
 from kubernetes.aio.dynamic import DynamicClient
 from kubernetes.aio.dynamic.exceptions import ConflictError, DynamicApiError, NotFoundError
@@ -17,8 +17,8 @@ from .resources import API_VERSION
 
 Object = dict[str, Any]
 
-IN_FLIGHT: Final = 50
-"""Calls at a time."""
+ANSWER_SECONDS: Final = 10.0
+"""A call that takes longer is repeated by whoever made it: nobody waits for a server that is gone."""
 _PLURALS: Final = {
     ("v1", "Event"): "events",
     ("v1", "Node"): "nodes",
@@ -45,7 +45,6 @@ class Store:
         self._api = client.ApiClient(configuration)
         # What it needs of the API is known: nothing is discovered.
         self._dynamic: Any = DynamicClient(self._api)  # type: ignore[no-untyped-call]
-        self._slots = asyncio.Semaphore(IN_FLIGHT)
         self._resources = {
             (api, kind): _resource(self._dynamic, api, kind, plural)
             for (api, kind), plural in _PLURALS.items()
@@ -134,22 +133,30 @@ class Store:
         return self._resources[body["apiVersion"], body["kind"]], meta["namespace"], meta.get("name", "")
 
     async def _call(self, verb: str, resource: Any, **arguments: Any) -> Object:
-        return await self._counted(getattr(self._dynamic, verb)(resource, serialize=False, **arguments))
+        return await self._counted(
+            getattr(self._dynamic, verb)(
+                resource, serialize=False, _request_timeout=ANSWER_SECONDS, **arguments
+            )
+        )
 
     async def _request(self, method: str, path: str, **arguments: Any) -> Object:
-        return await self._counted(self._dynamic.request(method, path, serialize=False, **arguments))
+        return await self._counted(
+            self._dynamic.request(method, path, serialize=False, _request_timeout=ANSWER_SECONDS, **arguments)
+        )
 
     async def _counted(self, call: Any) -> Object:
-        async with self._slots:
-            self.calls += 1
-            try:
-                response = await call
-                answer: Object = await response.json()
-            except NotFoundError:
-                raise
-            except DynamicApiError:
-                self.errors += 1
-                raise
+        self.calls += 1
+        try:
+            response = await call
+            answer: Object = await response.json()
+        except NotFoundError:
+            raise
+        except DynamicApiError:
+            self.errors += 1
+            raise
+        except aiohttp.ClientError as error:
+            self.errors += 1
+            raise ConnectionError(f"the API server: {error}") from error
         return answer
 
 
