@@ -73,6 +73,7 @@ def test_a_lost_node(gateway: Gateway, machines: Cluster, outside: Outside) -> N
     host = outside.add("alice")
     gateway.api.apply(peer("alice"))
     gateway.start(gateway={"exposure": "LoadBalancer"})
+    gateway.api.wait("Service", "office", bool)
     with Balancer(machines, gateway.api, "office", keeps_flows=False):
         gateway.wait_ready()
         gateway.wait_peer("alice")
