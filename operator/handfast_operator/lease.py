@@ -8,6 +8,7 @@ refused.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
 from datetime import UTC, datetime
@@ -29,31 +30,42 @@ class LeaseLostError(Exception):
 
 
 class Lease:
-    def __init__(self, store: Store, namespace: str, identity: str) -> None:
+    """All times are in seconds."""
+
+    def __init__(
+        self,
+        store: Store,
+        namespace: str,
+        identity: str,
+        *,
+        duration: float = DURATION,
+        deadline: float = DEADLINE,
+        retry: float = RETRY,
+    ) -> None:
         self._store = store
         self._namespace = namespace
         self._identity = identity
+        self._duration, self._deadline, self._retry = duration, deadline, retry
         self._seen: tuple[Any, float] = (None, 0.0)
         self.transitions = 0
 
     async def acquire(self) -> None:
         """Wait until it is ours."""
         while not await self._attempt():  # noqa: ASYNC110  another process's doing
-            await asyncio.sleep(RETRY)
+            await asyncio.sleep(self._retry)
 
     async def hold(self) -> None:
         """Renew it for ever. Raises LeaseLostError."""
         renewed = time.monotonic()
-        while (left := renewed + DEADLINE - time.monotonic()) > 0:
-            try:
+        while (left := renewed + self._deadline - time.monotonic()) > 0:
+            with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(left):
-                    await asyncio.sleep(min(RETRY, left))
-                    if await self._attempt():
-                        renewed = time.monotonic()
-            except TimeoutError:
-                break
+                    await asyncio.sleep(self._retry)
+                    began = time.monotonic()
+                    if await self._renew():
+                        renewed = began
         raise LeaseLostError(
-            f"the Lease could not be renewed for {DEADLINE:.0f} s: another operator may act by now"
+            f"the Lease could not be renewed for {self._deadline:g} s: another operator may act by now"
         )
 
     async def release(self) -> None:
@@ -75,6 +87,20 @@ class Lease:
             logger.warning("The Lease cannot be read or written: %s", failure)
             return False
 
+    async def _renew(self) -> bool:
+        """False where that failed and may be tried again. Raises LeaseLostError if it is somebody else's."""
+        try:
+            lease = await self._read()
+            spec = lease["spec"] if lease else {}
+            ours = spec.get("holderIdentity") == self._identity
+            if lease is None or not ours or spec.get("leaseTransitions") != self.transitions:
+                raise LeaseLostError("another operator has taken the Lease")
+            await self._write(lease, {"renewTime": _micro_time()})
+        except (Failure, OSError) as failure:
+            logger.warning("The Lease cannot be renewed: %s", failure)
+            return False
+        return True
+
     async def _read(self) -> Object | None:
         return await self._store.get(*_API, self._namespace, NAME)
 
@@ -83,7 +109,7 @@ class Lease:
         metadata = {"name": NAME, "namespace": self._namespace}
         spec = {
             "holderIdentity": self._identity,
-            "leaseDurationSeconds": int(DURATION),
+            "leaseDurationSeconds": max(int(self._duration), 1),
             "acquireTime": now,
             "renewTime": now,
             "leaseTransitions": 1,
@@ -96,14 +122,11 @@ class Lease:
         spec = lease["spec"]
         holder, transitions = spec.get("holderIdentity"), spec.get("leaseTransitions") or 0
         now = _micro_time()
-        if holder == self._identity and self.transitions == transitions:
-            await self._write(lease, {"renewTime": now})
-            return True
         if holder and holder != self._identity and not self._expired(spec):
             return False
         change = {
             "holderIdentity": self._identity,
-            "leaseDurationSeconds": int(DURATION),
+            "leaseDurationSeconds": max(int(self._duration), 1),
             "acquireTime": now,
             "renewTime": now,
             "leaseTransitions": transitions + 1,
@@ -117,7 +140,7 @@ class Lease:
         state = (spec.get("holderIdentity"), spec.get("renewTime"))
         if state != self._seen[0]:
             self._seen = (state, time.monotonic())
-        return time.monotonic() - self._seen[1] > (spec.get("leaseDurationSeconds") or DURATION)
+        return time.monotonic() - self._seen[1] > self._duration
 
     async def _write(self, lease: Object, change: Object) -> None:
         version = {"resourceVersion": lease["metadata"]["resourceVersion"]}
