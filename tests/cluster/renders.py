@@ -1,7 +1,7 @@
 """What is rendered from the chart: `python -m tests.cluster.renders` writes all of it anew.
 
-manifests/install.yaml is the chart with its defaults, for those without Helm. The others, in golden/, are what
-a review of the chart looks at.
+manifests/install.yaml is the chart with its defaults, for those without Helm. The others, in golden/, are
+what a review of the chart looks at.
 """
 
 from __future__ import annotations

@@ -74,7 +74,8 @@ def test_a_lost_node(gateway: Gateway, machines: Cluster, outside: Outside) -> N
     gateway.api.apply(peer("alice"))
     gateway.start(gateway={"exposure": "LoadBalancer"})
     gateway.api.wait("Service", "office", bool)
-    with Balancer(machines, gateway.api, "office", keeps_flows=False):
+    with Balancer(machines, gateway.api, "office", keeps_flows=False) as balancer:
+        balancer.wait_healthy("node1", "node2")
         gateway.wait_ready()
         gateway.wait_peer("alice")
         client = gateway.client(host, "alice")

@@ -2,6 +2,7 @@
 
 import base64
 import fcntl
+import http.client
 import json
 import os
 import re
@@ -11,9 +12,9 @@ import struct
 import subprocess
 import sys
 import time
-import urllib.request
+from pathlib import Path
 
-ACCOUNT = "/var/run/secrets/kubernetes.io/serviceaccount"
+ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 NAMESPACE, PEER = os.environ["NAMESPACE"], "helm-test-client"
 NETWORK, GATEWAY = "10.213.0.0/24", "10.213.0.1"
 SIOCSIFFLAGS, SIOCSIFADDR, SIOCSIFNETMASK, IFF_UP = 0x8914, 0x8916, 0x891C, 1
@@ -21,13 +22,16 @@ DEADLINE = time.monotonic() + 120
 
 
 def call(method, path, body=None, kind="application/json"):
-    with open(f"{ACCOUNT}/token") as token:
-        headers = {"Authorization": f"Bearer {token.read()}", "Content-Type": kind}
-    url = f"https://{os.environ['KUBERNETES_SERVICE_HOST']}:{os.environ['KUBERNETES_SERVICE_PORT']}{path}"
-    data = None if body is None else json.dumps(body).encode()
-    request = urllib.request.Request(url, data, headers, method=method)
-    with urllib.request.urlopen(request, context=ssl.create_default_context(cafile=f"{ACCOUNT}/ca.crt")) as answer:
-        return json.load(answer)
+    server = f"{os.environ['KUBERNETES_SERVICE_HOST']}:{os.environ['KUBERNETES_SERVICE_PORT']}"
+    headers = {"Authorization": f"Bearer {(ACCOUNT / 'token').read_text()}", "Content-Type": kind}
+    trust = ssl.create_default_context(cafile=ACCOUNT / "ca.crt")
+    connection = http.client.HTTPSConnection(server, context=trust)
+    connection.request(method, path, None if body is None else json.dumps(body), headers)
+    answer = connection.getresponse()
+    content = answer.read()
+    if answer.status >= 300:
+        sys.exit(f"{method} {path}: {answer.status} {content.decode()}")
+    return json.loads(content)
 
 
 def apply(kind, name, spec):
@@ -61,7 +65,7 @@ def connect(configuration):
     """A client as `wg-quick` would make it, of IPv4 and of the gateway's network only."""
     address = re.search(r"^Address = ([0-9.]+)", configuration, re.MULTILINE)[1]
     subprocess.Popen(["handfast-tunnel", "--foreground", "--state=none", "wg0"])
-    while not os.path.exists("/run/wireguard/wg0.sock"):
+    while not Path("/run/wireguard/wg0.sock").exists():
         time.sleep(0.1)
     plain = re.sub(r"^(Address|DNS|MTU)\b.*\n", "", configuration, flags=re.MULTILINE)
     plain = re.sub(r"^AllowedIPs.*$", f"AllowedIPs = {NETWORK}", plain, flags=re.MULTILINE)
@@ -86,5 +90,6 @@ for path in (tunnel, peer):
 secret = call("GET", f"/api/v1/namespaces/{NAMESPACE}/secrets/{PEER}-handfast")
 connect(base64.b64decode(secret["data"]["wg0.conf"]).decode())
 # The gateway's own metrics, through the tunnel.
-with urllib.request.urlopen(f"http://{GATEWAY}:9586/metrics", timeout=20) as answer:
-    print(f"{len(answer.read())} bytes came through the tunnel")
+connection = http.client.HTTPConnection(GATEWAY, 9586, timeout=20)
+connection.request("GET", "/metrics")
+print(f"{len(connection.getresponse().read())} bytes came through the tunnel")
