@@ -45,7 +45,7 @@ async def served(operator: Operator) -> AsyncIterator[None]:
 def render(operator: Operator, now: float) -> str:
     """In the form that Prometheus reads."""
     figures = {
-        "handfast_operator_leading": ("gauge", int(operator.lease.transitions > 0)),
+        "handfast_operator_leading": ("gauge", int(operator.transitions > 0)),
         "handfast_operator_tunnels": ("gauge", len(operator.workers)),
         "handfast_operator_api_calls_total": ("counter", operator.store.calls),
         "handfast_operator_api_errors_total": ("counter", operator.store.errors),

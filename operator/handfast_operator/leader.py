@@ -16,7 +16,6 @@ from kubernetes.aio import client
 from . import certificates
 from .certificates import Credentials
 from .conditions import timestamp
-from .lease import Lease
 from .membership import PeerObject
 from .settings import Settings
 from .sidecars import Sidecars
@@ -48,7 +47,8 @@ class Operator:
     def __init__(self, settings: Settings, store: Store, configuration: client.Configuration) -> None:
         self.settings = settings
         self.store = store
-        self.lease = Lease(store, settings.namespace, settings.identity)
+        self.transitions = 0
+        """Of the Lease; 0 while somebody else leads."""
         self.heard_at = time.monotonic()
         self.workers: dict[Key, Worker] = {}
         self._configuration = configuration
@@ -75,7 +75,7 @@ class Operator:
         return list(self._pods.get(key, ()))
 
     def lease_term(self) -> int:
-        return self.lease.transitions
+        return self.transitions
 
     async def announce(self, tunnel: TunnelObject, type: str, reason: str, message: str) -> None:
         owner, now = tunnel.owner, timestamp(time.time())

@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final, Protocol
 
 from kubernetes.aio.client.exceptions import ApiException
+from kubernetes.aio.dynamic.exceptions import ForbiddenError
 
 from . import status, workload
 from .clients import Clients
@@ -106,6 +107,10 @@ class Worker:
             except asyncio.CancelledError:
                 raise
             except Exception as error:
+                if isinstance(error, ForbiddenError) and "being terminated" in str(error.body):
+                    # The namespace is going away, and the Tunnel with it.
+                    await asyncio.sleep(LONGEST_RETRY)
+                    continue
                 # Nothing is lost: the next look begins with what is there.
                 known = isinstance(error, (ApiException, OSError, LookupError))
                 logger.warning("%s/%s: %s", *self._key, _short(error), exc_info=not known)
