@@ -74,7 +74,9 @@ def test_a_lost_node(gateway: Gateway, machines: Cluster, outside: Outside) -> N
     gateway.api.apply(peer("alice"))
     gateway.start(gateway={"exposure": "LoadBalancer"})
     gateway.api.wait("Service", "office", bool)
-    with Balancer(machines, gateway.api, "office", keeps_flows=False) as balancer:
+    # Its own: while a command runs in a pod, the client of that call can do nothing else.
+    cloud = Api(machines.settings.kubeconfig, gateway.api.namespace)
+    with Balancer(machines, cloud, "office", keeps_flows=False) as balancer:
         balancer.wait_healthy("node1", "node2")
         gateway.wait_ready()
         gateway.wait_peer("alice")
@@ -93,6 +95,7 @@ def test_a_lost_node(gateway: Gateway, machines: Cluster, outside: Outside) -> N
         gateway.api.wait("Node", node, is_ready, 60)
         gateway.wait_alone(new)
         assert client.pings(GATEWAY)
+    cloud.close()
 
 
 def test_without_an_operator(gateway: Gateway, machines: Cluster, outside: Outside) -> None:
