@@ -9,7 +9,7 @@ from typing import Any, cast
 
 import kopf
 
-from . import handlers, health
+from . import calm_toggles, handlers, health
 from .holding import Holding
 from .leader import Operator
 from .settings import Settings
@@ -50,6 +50,7 @@ async def _lead(operator: Operator, holding: Holding, stop: asyncio.Event) -> No
     operator.transitions = waiting.result()
     logger.info("Leading, for the %d. time that somebody does", operator.transitions)
     await operator.prepare()
+    calm_toggles.install()
     namespaces = operator.settings.watch_namespaces
     await kopf.operator(
         registry=handlers.registry(operator),
