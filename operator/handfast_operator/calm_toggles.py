@@ -1,8 +1,8 @@
 """A mend for kopf 1.45: its wait for full indices costs the square of the number of objects.
 
-Each object that is listed makes a toggle when it is found and drops it when it is indexed, and each time kopf
-wakes all objects that wait for the last one: with 10,000 Peers 200 million times, which takes minutes. Here they
-are woken when that changes what they wait for.
+Each object that is listed makes a toggle when it is found and drops it when it is indexed; each time kopf
+wakes all objects that wait for the last one: with 10,000 Peers 200 million times, for minutes. Here they are
+woken when that changes what they wait for.
 """
 
 from __future__ import annotations

@@ -229,15 +229,8 @@ class Clients:
             since = last["lastConnectedTime"]
         material = self._materials[peer.uid]
         rotation = former.key_rotation if isinstance(material, Missing) else peer.spec.key_rotation
-        return status.peer(
-            member,
-            public,
-            rotation,
-            generation if confirmed else None,
-            self._config_ready(member),
-            now,
-            (connected, since),
-        )
+        known = status.Known(public, rotation, generation if confirmed else None, connected, since, last)
+        return status.peer(member, known, self._config_ready(member), now)
 
     def _was_programmed(self, peer: PeerObject, generation: int) -> bool:
         """A pod that failed does not make unserved what it served: another one reads the same Secret."""

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal
-
-from .resources.fields import Condition
 
 Status = Literal["True", "False", "Unknown"]
 
@@ -31,14 +29,14 @@ def timestamp(now: float) -> str:
 
 
 def conditions(
-    findings: Iterable[Finding], former: Iterable[Condition], generation: int, now: float
+    findings: Iterable[Finding], former: Iterable[Mapping[str, Any]], generation: int, now: float
 ) -> list[dict[str, Any]]:
     """As a status holds them: one that says True or False as before keeps its time."""
-    before = {condition.type: condition for condition in former}
+    before = {condition["type"]: condition for condition in former}
     made = []
     for finding in findings:
         old = before.get(finding.type)
-        since = old.last_transition_time if old and old.status == finding.status else timestamp(now)
+        since = old["lastTransitionTime"] if old and old["status"] == finding.status else timestamp(now)
         made.append(
             {
                 "type": finding.type,

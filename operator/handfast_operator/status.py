@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from . import roles
@@ -14,7 +15,10 @@ from .tunnel_state import TunnelState
 Object = dict[str, Any]
 
 
-def tunnel(state: TunnelState, pods: Iterable[PodView], peers: int, ready: int, now: float) -> Object:
+def tunnel(
+    state: TunnelState, pods: Iterable[PodView], peers: int, ready: int, former: Mapping[str, Any], now: float
+) -> Object:
+    """`former` is the status that was last written: what is read lags behind."""
     pods = tuple(pods)
     tunnel = state.tunnel
     status: Object = {
@@ -27,7 +31,7 @@ def tunnel(state: TunnelState, pods: Iterable[PodView], peers: int, ready: int, 
         if state.membership
         else [],
         "conditions": conditions(
-            tunnel_findings(state, pods), tunnel.status.conditions, tunnel.generation, now
+            tunnel_findings(state, pods), former.get("conditions", ()), tunnel.generation, now
         ),
     }
     optional: Object = {
@@ -118,23 +122,28 @@ def _forwarding(state: TunnelState, winner: PodView | None) -> Finding:
     return Finding("ForwardingReady", "True", "Forwarding")
 
 
-def peer(
-    member: Member,
-    public_key: str,
-    rotation: int,
-    served: int | None,
-    config_ready: Finding,
-    now: float,
-    connected: tuple[bool, str],
-) -> Object:
-    """`served` is the generation that serves it as it is, once the active pod has it."""
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What is known of a Peer besides what was decided about it."""
+
+    public_key: str
+    rotation: int
+    served: int | None
+    """The generation that serves it as it is, once the active pod has it."""
+    connected: bool
+    last_connected: str
+    former: Mapping[str, Any]
+    """The status that was last written: what is read lags behind."""
+
+
+def peer(member: Member, known: Known, config_ready: Finding, now: float) -> Object:
     subject = member.peer
     accepted = (
         Finding("Accepted", "False", member.refusal.reason, member.refusal.message)
         if member.refusal
         else Finding("Accepted", "True", "Accepted")
     )
-    programmed = _programmed(member, served)
+    programmed = _programmed(member, known.served)
     bad = next((each for each in (accepted, programmed, config_ready) if each.status != "True"), None)
     ready = (
         Finding("Ready", "True", "Ready")
@@ -143,18 +152,21 @@ def peer(
     )
     status: Object = {
         "observedGeneration": subject.generation,
-        "keyRotation": rotation,
-        "configGeneration": served or 0,
-        "connected": connected[0],
+        "keyRotation": known.rotation,
+        "configGeneration": known.served or 0,
+        "connected": known.connected,
         "conditions": conditions(
-            [accepted, programmed, config_ready, ready], subject.status.conditions, subject.generation, now
+            [accepted, programmed, config_ready, ready],
+            known.former.get("conditions", ()),
+            subject.generation,
+            now,
         ),
     }
     optional: Object = {
-        "publicKey": public_key,
+        "publicKey": known.public_key,
         "addresses": [str(network) for network in member.addresses] or list(subject.status.addresses),
         "secretName": f"{subject.name}-handfast" if config_ready.reason != "NoSecret" else "",
-        "lastConnectedTime": connected[1],
+        "lastConnectedTime": known.last_connected,
     }
     return status | {name: value for name, value in optional.items() if value}
 
@@ -185,7 +197,7 @@ def tunnel_not_found(peer: PeerObject, now: float) -> Object:
         "keyRotation": former.key_rotation,
         "configGeneration": former.config_generation,
         "connected": False,
-        "conditions": conditions(found, former.conditions, peer.generation, now),
+        "conditions": conditions(found, peer.raw_status.get("conditions", ()), peer.generation, now),
     }
     optional: Object = {
         "publicKey": former.public_key,

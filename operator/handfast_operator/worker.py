@@ -228,7 +228,9 @@ class Worker:
             if member.served
         )
         views = conductor.views(self._world.pods(self._key))
-        wanted = status.tunnel(state, views, len(self._world.peers(self._key)), ready, time.time())
+        wanted = status.tunnel(
+            state, views, len(self._world.peers(self._key)), ready, self._status or {}, time.time()
+        )
         if wanted == self._status:
             return
         owner = state.tunnel.owner

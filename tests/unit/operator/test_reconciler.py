@@ -139,6 +139,14 @@ def test_a_second_look_writes_nothing(bench: Bench) -> None:
     assert bench.store.writes() == []
 
 
+def test_statuses_that_were_written_and_not_yet_seen_are_not_written_again(bench: Bench) -> None:
+    bench.look()
+    bench.store.forget_calls()
+    assert bench.reconciler is not None
+    asyncio.run(bench.reconciler.clients.write_statuses(bench.now + 5))
+    assert bench.store.writes() == []
+
+
 def test_a_new_operator_writes_nothing_of_peers_and_reads_none_of_their_secrets(bench: Bench) -> None:
     bench.look()
     bench.store.forget_calls()
