@@ -167,6 +167,8 @@ class Worker:
             if former.active is not None:
                 state.active = former.active.model_dump(by_alias=True)
             state.confirmed = former.applied_generation
+            # Until it is found anew: all clients were given this one.
+            state.endpoint = former.endpoint or None
             self._state = state
             self._status = dict(tunnel.raw_status)
             self._reconciler = Reconciler(
