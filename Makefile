@@ -5,7 +5,7 @@ export NAME NODES PROXY
 PYTHON = .venv/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench soak fuzz clean cluster cluster-down cluster-status cluster-logs
+.PHONY: help demo test lint bench soak fuzz clean cluster cluster-down cluster-status cluster-logs generate
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s  %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -49,6 +49,11 @@ cluster-logs: ## show the ends of its logs, and its events
 cluster-down cluster-status cluster-logs: cluster-%:
 	@scripts/setup dev
 	@$(PYTHON) -m tests.cluster $*
+
+generate: ## make CRDs, reference and renders of the chart anew
+	@scripts/setup cluster
+	@PYTHONPATH=tunnel:operator $(PYTHON) -m handfast_operator.resources.generate
+	@$(PYTHON) -m tests.cluster.renders
 
 clean: ## remove what was made in this checkout; the cache of built programs stays
 	rm -rf .venv .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache build dist

@@ -21,6 +21,7 @@ from .built import program
 
 PAUSE = "handfast.test/pause:1"
 COREDNS = "handfast.test/coredns:1"
+OPERATOR = "handfast.test/operator:1"
 TUNNEL = "handfast.test/tunnel:1"
 WORKLOAD = "handfast.test/workload:1"
 WORKLOAD_2 = "handfast.test/workload:2"
@@ -77,7 +78,9 @@ _TUNNEL_SOURCES = (
     *("pyproject.toml", "uv.lock", "scripts/pins", "README.md", "LICENSE", "CHANGELOG.md"),
     "tunnel/handfast_tunnel",
 )
+_OPERATOR_SOURCES = (*_TUNNEL_SOURCES, "operator/handfast_operator")
 RECIPES = (
+    Recipe((OPERATOR,), _ROOT, "operator/Dockerfile", _OPERATOR_SOURCES, 300),
     Recipe((TUNNEL,), _ROOT, "tunnel/Dockerfile", _TUNNEL_SOURCES, 120),
     Recipe((WORKLOAD, WORKLOAD_2), _WORKLOAD, "Dockerfile", ("workload.py",), 120),
 )

@@ -1,0 +1,253 @@
+"""The Peers of one Tunnel: their keys, what their clients are given, and what is said about them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from handfast_tunnel.control import PeerSpec as Line
+
+from . import client_config, documents, keys, materials, membership, names, status, workload
+from .addresses import Resting
+from .conditions import Finding, timestamp
+from .fingerprint import fingerprint
+from .materials import Material, Missing
+from .membership import Member, PeerObject
+from .store import Object, Store, secret_values
+from .tunnel_state import TunnelState
+
+CONNECTED_WRITES_PER_SECOND: Final = 5
+IN_FLIGHT: Final = 50
+"""Calls for Peers at a time. Those for roles are not among them: a handover waits for no queue."""
+_QUIET: Final = ("connected", "lastConnectedTime")
+
+
+@dataclass(slots=True)
+class Clients:
+    """It remembers what it has read and written, until `forget`."""
+
+    store: Store
+    state: TunnelState
+    settled: str = ""
+    """The fingerprint of what all clients' configurations were made of, when they last were all in order."""
+    _materials: dict[str, Material | Missing] = field(default_factory=dict)
+    _inputs: dict[str, Any] = field(default_factory=dict)
+    _written: dict[str, str] = field(default_factory=dict)
+    """By a Peer's uid: a fingerprint of what its Secret says."""
+    _statuses: dict[str, Object] = field(default_factory=dict)
+    _resting: Resting = field(default_factory=Resting)
+    _slots: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(IN_FLIGHT))
+
+    def forget(self) -> None:
+        """Read everything again: it may have been edited or deleted by hand."""
+        self.settled = ""
+        self._materials.clear()
+        self._written.clear()
+
+    async def admit(self, peers: list[PeerObject], now: float) -> bool:
+        """Decide about all of them. Returns whether some lack a key that somebody has to bring."""
+        gone = self._materials.keys() - {peer.uid for peer in peers}
+        former = self.state.membership
+        for uid in gone:
+            for memory in (self._materials, self._inputs, self._written, self._statuses):
+                memory.pop(uid, None)
+            if former is not None and (member := former.members.get(uid)) is not None:
+                owner = f"{member.peer.namespace}/{member.peer.name}"
+                self._resting.give_back((net.network_address for net in member.addresses), owner, now)
+        by_name = {line.name: line for line in self.state.config.peers.values()} if self.state.config else {}
+        await asyncio.gather(*(self._material(peer, by_name.get(peer.name)) for peer in peers))
+        public = {peer.uid: key for peer in peers if (key := self.public_key(peer))}
+        self.state.membership = membership.admit(self.state.tunnel.spec, peers, public, self._resting, now)
+        return any(isinstance(material, Missing) for material in self._materials.values())
+
+    async def _material(self, peer: PeerObject, line: Line | None) -> None:
+        spec = peer.spec
+        inputs = (spec.public_key, spec.key_rotation, spec.preshared_key_secret_ref)
+        if isinstance(self._materials.get(peer.uid), Material) and self._inputs.get(peer.uid) == inputs:
+            return
+        known: Material | Missing | None = materials.unread(peer, line) if self._settled(peer) else None
+        if known is None:
+            async with self._slots:
+                known = await self._read_material(peer)
+        self._materials[peer.uid] = known
+        self._inputs[peer.uid] = inputs
+
+    def _settled(self, peer: PeerObject) -> bool:
+        """Whether its Secret was in order when another operator last looked, for what it was made of then."""
+        ready = any(each.type == "ConfigReady" and each.status == "True" for each in peer.status.conditions)
+        return bool(self.settled) and ready and peer.status.observed_generation == peer.generation
+
+    async def _read_material(self, peer: PeerObject) -> Material | Missing:
+        reference, given = peer.spec.preshared_key_secret_ref, None
+        if reference is not None:
+            own = await self.store.get("v1", "Secret", peer.namespace, reference.name)
+            try:
+                given = keys.preshared(secret_values(own or {})[reference.key])
+            except (KeyError, keys.KeyMaterialError) as error:
+                why = f"holds no preshared key at {reference.key}: {error}" if own else "is not there"
+                return Missing("PresharedKeyMissing", f"Secret {reference.name} {why}")
+        name = names.peer_secret(peer.name)
+        secret = await self.store.get("v1", "Secret", peer.namespace, name)
+        held = materials.Held.of(secret, secret_values(secret)) if secret else None
+        if secret is not None and held is not None and held.owner != peer.uid:
+            if not _made_by_us(secret):
+                return Missing(
+                    "NameTaken", f"Secret {name} is somebody else's: delete it, or give the Peer another name"
+                )
+            # That of a Peer that had the same name, and is about to be collected.
+            await self.store.delete("v1", "Secret", peer.namespace, name)
+            held = None
+        wants = self.state.tunnel.spec.preshared_keys == "Generate"
+        return materials.decide(peer, held, given, wants)
+
+    def public_key(self, peer: PeerObject) -> str:
+        """What is or was the Peer's key."""
+        material = self._materials.get(peer.uid)
+        return material.public if isinstance(material, Material) else peer.status.public_key
+
+    def lines(self, members: Iterable[Member]) -> Iterable[Line]:
+        return (line for member in members if (line := self.line(member)) is not None)
+
+    def line(self, member: Member) -> Line | None:
+        if not member.served:
+            return None
+        peer, material = member.peer, self._materials[member.peer.uid]
+        if isinstance(material, Missing):
+            former = self.state.config.peers.get(peer.status.public_key) if self.state.config else None
+            if former is None:
+                return None
+            return documents.peer(
+                peer.spec, peer.name, former.public_key, former.preshared_key, member.allowed_ips
+            )
+        return documents.peer(peer.spec, peer.name, material.public, material.preshared, member.allowed_ips)
+
+    def fingerprint(self) -> str:
+        """Of what is the same in all clients' configurations."""
+        state, spec = self.state, self.state.tunnel.spec
+        assert state.key is not None
+        return fingerprint([state.key.public, state.endpoint, spec.mtu, spec.client.model_dump(mode="json")])
+
+    async def write_secrets(self) -> None:
+        assert self.state.membership is not None
+        settled = self.settled == self.fingerprint()
+        members = [member for member in self.state.membership.members.values() if member.refusal is None]
+        await asyncio.gather(*(self._client_secret(member, settled) for member in members))
+
+    async def _client_secret(self, member: Member, settled: bool) -> None:
+        peer = member.peer
+        material = self._materials[peer.uid]
+        if isinstance(material, Missing):
+            return
+        if not material.read:
+            if settled and self._settled(peer):
+                return
+            async with self._slots:
+                read = await self._read_material(peer)
+            self._materials[peer.uid] = read
+            if isinstance(read, Missing):
+                return
+            material = read
+        body = self._secret(peer, self._values(member, material))
+        mark = fingerprint(body)
+        if self._written.get(peer.uid) != mark:
+            async with self._slots:
+                await self.store.apply(body)
+            self._written[peer.uid] = mark
+
+    def _values(self, member: Member, material: Material) -> dict[str, str]:
+        state = self.state
+        values = {"publicKey": material.public}
+        if material.private is not None:
+            values["privateKey"] = material.private
+        if material.preshared is not None:
+            values["presharedKey"] = material.preshared
+        if state.endpoint is not None and state.key is not None and member.addresses:
+            owner = state.tunnel.owner
+            title = f"{member.peer.name}, a Peer of the Tunnel {owner.name} in {owner.namespace}"
+            gateway = client_config.Gateway(state.key.public, state.endpoint, state.tunnel.spec)
+            values["wg0.conf"] = client_config.render(
+                title, member.peer.spec, member.addresses, material.pair, material.preshared, gateway
+            )
+        return values
+
+    def _secret(self, peer: PeerObject, values: Mapping[str, str]) -> Object:
+        return {
+            "apiVersion": "v1",
+            "kind": "Secret",
+            "metadata": {
+                "name": names.peer_secret(peer.name),
+                "namespace": peer.namespace,
+                "labels": names.MANAGED_BY,
+                "annotations": {materials.ROTATION: str(peer.spec.key_rotation)},
+                "ownerReferences": [workload.owner_reference("Peer", peer.name, peer.uid)],
+            },
+            "data": {name: documents.encode(value.encode()) for name, value in values.items()},
+        }
+
+    async def write_statuses(self, now: float) -> None:
+        """Those that differ. `connected` alone is written a few at a time: see
+        CONNECTED_WRITES_PER_SECOND."""
+        if self.state.membership is None:
+            return
+        urgent: list[tuple[PeerObject, Object]] = []
+        later: list[tuple[PeerObject, Object]] = []
+        for member in self.state.membership.members.values():
+            wanted = self._peer_status(member, now)
+            known = self._statuses.get(member.peer.uid) or member.peer.raw_status
+            if wanted != known:
+                quiet = {**wanted, **{name: known[name] for name in _QUIET if name in known}}
+                (later if quiet == known else urgent).append((member.peer, wanted))
+        await asyncio.gather(*(self._write_peer_status(*each) for each in urgent))
+        for each in later[:CONNECTED_WRITES_PER_SECOND]:
+            await self._write_peer_status(*each)
+
+    async def _write_peer_status(self, peer: PeerObject, wanted: Object) -> None:
+        self._statuses[peer.uid] = wanted
+        try:
+            async with self._slots:
+                await self.store.apply_status("Peer", peer.namespace, peer.name, wanted)
+        except Exception:
+            self._statuses.pop(peer.uid, None)
+            raise
+
+    def _peer_status(self, member: Member, now: float) -> Object:
+        peer, state = member.peer, self.state
+        public = self.public_key(peer)
+        generation = state.programmed.get(peer.uid)
+        former = peer.status
+        confirmed = generation is not None and (
+            generation <= state.confirmed or self._was_programmed(peer, generation)
+        )
+        connected = state.connected.get(public, False) and member.served
+        since = former.last_connected_time
+        last = self._statuses.get(peer.uid) or peer.raw_status
+        if connected and not last.get("connected"):
+            since = timestamp(now)
+        elif last.get("lastConnectedTime"):
+            since = last["lastConnectedTime"]
+        material = self._materials[peer.uid]
+        rotation = former.key_rotation if isinstance(material, Missing) else peer.spec.key_rotation
+        known = status.Known(public, rotation, generation if confirmed else None, connected, since, last)
+        return status.peer(member, known, self._config_ready(member), now)
+
+    def _was_programmed(self, peer: PeerObject, generation: int) -> bool:
+        """A pod that failed does not make unserved what it served: another one reads the same Secret."""
+        last = self._statuses.get(peer.uid) or peer.raw_status
+        return bool(last.get("configGeneration") == generation)
+
+    def _config_ready(self, member: Member) -> Finding:
+        material = self._materials[member.peer.uid]
+        if isinstance(material, Missing):
+            return Finding("ConfigReady", "False", material.reason, material.message)
+        if member.refusal is not None:
+            return Finding("ConfigReady", "False", "NoSecret", "it is not accepted")
+        if self.state.endpoint is None:
+            return Finding("ConfigReady", "False", "EndpointUnknown", self.state.endpoint_reason)
+        return Finding("ConfigReady", "True", "Written")
+
+
+def _made_by_us(secret: Object) -> bool:
+    labels = secret["metadata"].get("labels") or {}
+    return names.MANAGED_BY.items() <= labels.items()

@@ -1,0 +1,356 @@
+"""Asks the pods of one Tunnel who they are, and makes the calls that `roles.plan` says come next."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from handfast_tunnel.control import ControlError, Export, Patch, PeerState, Refused, Role, State, Status
+from handfast_tunnel.control.client import ControlClient
+
+from . import documents, names, roles, tai64n, workload
+from .conditions import timestamp
+from .roles import HANDOVER, Activate, Call, Commit, Flip, Handover, PodView, Tell, Thaw, View
+from .sidecars import Sidecars
+from .store import Failure, Store
+from .tunnel_state import PodObject, Seen, TunnelState
+
+STANDBY_SECONDS: Final = 5.0
+"""Between two questions to a pod that is not active; an active one is asked every time."""
+PROBE_SECONDS: Final = 1.0
+"""For an answer to that."""
+PEERS_SECONDS: Final = 5.0
+"""Between two questions for who is connected."""
+STATE_SECONDS: Final = 300.0
+"""Between two copies of the endpoints in the state Secret."""
+RESERVED_SECONDS: Final = 60.0
+"""How far ahead time stamps are reserved: a new pod starts above them, whatever its clock says."""
+ACTIVE_COST: Final = "100"
+"""Deployments remove pods of lower cost first."""
+_COST: Final = "controller.kubernetes.io/pod-deletion-cost"
+
+logger = logging.getLogger(__name__)
+
+Announce = Callable[[str, str, str], Awaitable[None]]
+"""Type, reason and message of an event."""
+
+
+@dataclass(slots=True)
+class Conductor:
+    """For one Tunnel. `tick` may be called at any time, by one caller."""
+
+    store: Store
+    sidecars: Sidecars
+    state: TunnelState
+    lease_term: Callable[[], int]
+    announce: Announce
+    _peers_at: float = 0.0
+    _state_at: float = 0.0
+    _stored_peers: tuple[PeerState, ...] = ()
+    _export: Export | None = field(default=None, repr=False)
+
+    async def tick(self, pods: list[PodObject], *, woken: bool) -> None:
+        """Observe, act, and observe again what the acts have changed."""
+        await self._mark(pods)
+        await self._ask(pods, all_of_them=woken)
+        for _ in range(len(HANDOVER)):
+            actions = roles.plan(self.view(pods))
+            if not actions:
+                break
+            for action in actions:
+                await self._act(action, pods)
+            await self._ask(pods, all_of_them=True)
+        self._note_active(pods)
+        await self._bring_up_to_date(pods)
+        await self._ask_for_peers(pods)
+
+    def view(self, pods: Iterable[PodObject]) -> View:
+        state = self.state
+        spec = state.tunnel.spec
+        active = state.active or {}
+        return View(
+            pods=self.views(pods),
+            selected=state.selected,
+            has_service=spec.gateway is not None and workload.has_service(spec.gateway),
+            last_active=active.get("pod"),
+            term=max(self.lease_term(), active.get("term", 0), state.term_floor),
+            handover=spec.recovery.handover != "Never",
+        )
+
+    def views(self, pods: Iterable[PodObject]) -> list[PodView]:
+        return [pod.view(self.state.seen.setdefault(pod.uid, Seen())) for pod in pods if not pod.over]
+
+    # Observation
+
+    async def _ask(self, pods: list[PodObject], *, all_of_them: bool) -> None:
+        seen = self.state.seen
+        for uid in seen.keys() - {pod.uid for pod in pods}:
+            del seen[uid]
+        now = time.monotonic()
+        due = []
+        for pod in pods:
+            known = seen.setdefault(pod.uid, Seen())
+            active = known.status is not None and known.status.role is not Role.STANDBY
+            if (
+                pod.address
+                and not pod.over
+                and (all_of_them or active or known.failures or now - known.at >= STANDBY_SECONDS)
+            ):
+                due.append(pod)
+        await asyncio.gather(*(self._ask_one(pod) for pod in due))
+
+    async def _ask_one(self, pod: PodObject) -> None:
+        known = self.state.seen[pod.uid]
+        try:
+            async with asyncio.timeout(PROBE_SECONDS):
+                known.status = await (await self._sidecar(pod)).status(peers=False)
+            known.failures, known.lost = 0, False
+        except (ControlError, Refused, TimeoutError) as error:
+            known.failures += 1
+            if known.failures == roles.FAILURES:
+                logger.warning("Pod %s does not answer: %s", pod.name, str(error) or "in time")
+            if known.failures >= roles.FAILURES:
+                known.lost = await self._node_lost(pod.node)
+        known.at = time.monotonic()
+
+    async def _node_lost(self, name: str) -> bool:
+        try:
+            node = await self.store.get("v1", "Node", None, name)
+        except (Failure, OSError):
+            return False
+        if node is None:
+            return True
+        conditions = node.get("status", {}).get("conditions") or ()
+        return any(each["type"] == "Ready" and each["status"] != "True" for each in conditions)
+
+    def _note_active(self, pods: list[PodObject]) -> None:
+        state = self.state
+        winner = roles.active(self.views(pods))
+        if winner is None:
+            return
+        known = state.active or {}
+        if (known.get("pod"), known.get("term")) != (winner.name, winner.term):
+            state.active = {
+                "pod": winner.name,
+                "node": winner.node,
+                "term": winner.term,
+                "since": timestamp(time.time()),
+            }
+        if winner.answer is not None:
+            state.confirmed = max(state.confirmed, winner.answer.generation)
+
+    # What pods are told besides roles
+
+    async def _mark(self, pods: list[PodObject]) -> None:
+        """The label that the Service selects by, and for the active pod the cost of its deletion."""
+        active = (self.state.active or {}).get("pod")
+        for pod in pods:
+            if pod.over:
+                continue
+            patch: dict[str, Any] = {}
+            if not pod.labelled:
+                patch["labels"] = {names.POD_LABEL: pod.name}
+            cost = ACTIVE_COST if pod.name == active else ""
+            if pod.cost != cost and not pod.terminating:
+                patch["annotations"] = {_COST: cost or None}
+            if patch:
+                await self._patch_pod(pod, patch)
+
+    async def _patch_pod(self, pod: PodObject, metadata: dict[str, Any]) -> None:
+        namespace = self.state.tunnel.owner.namespace
+        await self.store.merge("v1", "Pod", namespace, pod.name, {"metadata": metadata})
+
+    async def _bring_up_to_date(self, pods: list[PodObject]) -> None:
+        await asyncio.gather(*(self.push(pod) for pod in pods if not pod.over))
+
+    async def push(self, pod: PodObject) -> None:
+        """Give the pod the configuration, by difference where it has the one before."""
+        config, seen = self.state.config, self.state.seen.get(pod.uid)
+        if config is None or seen is None or seen.answer is None or seen.status is None:
+            return
+        has = seen.status.generation
+        if has >= config.generation:
+            return
+        former, patch = self.state.former_config, None
+        if former is not None and former.generation == has:
+            patch = documents.difference(former, config)
+        try:
+            seen.status = await self._configure(await self._sidecar(pod), patch)
+        except (ControlError, Refused) as error:
+            logger.warning("Pod %s does not take generation %d: %s", pod.name, config.generation, error)
+
+    async def _configure(self, sidecar: ControlClient, patch: Patch | None) -> Status:
+        config = self.state.config
+        assert config is not None
+        term = (self.state.active or {}).get("term")
+        if patch is not None:
+            try:
+                return await sidecar.patch_peers(patch, term=term)
+            except Refused as error:
+                logger.info("A difference was refused, so all of it follows: %s", error)
+        return await sidecar.put_config(config, term=term)
+
+    # Roles
+
+    async def _act(self, action: roles.Action, pods: list[PodObject]) -> None:
+        by_uid = {pod.uid: pod for pod in pods}
+        try:
+            match action:
+                case Handover():
+                    await self._hand_over(action, by_uid)
+                case Activate(pod, term):
+                    await self._activate(by_uid[pod.uid], term, None)
+                    await self.announce("Normal", "Activated", f"Pod {pod.name} is active, at term {term}")
+                case Flip(pod):
+                    await self._flip(pod.name)
+                case Commit(pod, term):
+                    await self._commit(by_uid[pod.uid], term)
+                case Tell(pod, term):
+                    await self._tell(by_uid[pod.uid], term)
+                case Thaw(pod, term):
+                    await (await self._sidecar(by_uid[pod.uid])).thaw(term=term)
+        except (ControlError, Refused, Failure, OSError) as error:
+            # The next look starts from whatever has become of it.
+            logger.warning("%s: %s", type(action).__name__, error)
+        finally:
+            self.state.term_floor = max(self.state.term_floor, getattr(action, "term", 0))
+
+    async def _hand_over(self, move: Handover, by_uid: dict[str, PodObject]) -> None:
+        old, new = by_uid[move.old.uid], by_uid[move.new.uid]
+        await self.push(new)
+        calls: dict[Call, Callable[[], Awaitable[None]]] = {
+            "drain": lambda: self._drain(old, new, move.term),
+            "activate": lambda: self._succeed(old, new, move.term),
+            "flip": lambda: self._flip(new.name),
+            "commit": lambda: self._commit(old, move.term),
+        }
+        began = time.monotonic()
+        for stage in HANDOVER:
+            if stage.call is not None:
+                await calls[stage.call]()
+        took = time.monotonic() - began
+        await self.announce(
+            "Normal", "HandedOver", f"Pod {new.name} took over from {old.name} in {took * 1000:.0f} ms"
+        )
+        self.state.last_handover = {
+            "time": timestamp(time.time()),
+            "peers": sum(self.state.connected.values()),
+        }
+        self._peers_at = time.monotonic() - PEERS_SECONDS + 2
+
+    async def _drain(self, old: PodObject, new: PodObject, term: int) -> None:
+        sidecar = await self._sidecar(old)
+        self._export = await sidecar.drain(
+            term=term, generation=self._generation(old), successor_uid=new.uid, seconds=roles.FREEZE_SECONDS
+        )
+
+    async def _succeed(self, old: PodObject, new: PodObject, term: int) -> None:
+        try:
+            await self._activate(new, term, self._export)
+        except (ControlError, Refused):
+            await (await self._sidecar(old)).thaw(term=term)
+            raise
+        finally:
+            self._export = None
+
+    async def _activate(self, pod: PodObject, term: int, export: Export | None) -> None:
+        former = self.state.ceiling or None
+        self._reserve()
+        sidecar = await self._sidecar(pod)
+        self.state.seen[pod.uid].status = await sidecar.activate(
+            term=term,
+            generation=self._generation(pod),
+            export=export,
+            outbound_timestamp_ceiling=former,
+        )
+
+    async def _commit(self, pod: PodObject, term: int) -> None:
+        await (await self._sidecar(pod)).commit(term=term)
+
+    async def _tell(self, pod: PodObject, term: int) -> None:
+        """Any call that is no role's tells the active pod's term: here the configuration that it has."""
+        if self.state.config is not None:
+            await (await self._sidecar(pod)).put_config(self.state.config, term=term)
+
+    def _generation(self, pod: PodObject) -> int:
+        seen = self.state.seen.get(pod.uid)
+        return seen.status.generation if seen and seen.status else 0
+
+    async def _flip(self, pod: str) -> None:
+        owner = self.state.tunnel.owner
+        patch = {"spec": {"selector": workload.selector(owner.name, pod)}}
+        written = await self.store.merge("v1", "Service", owner.namespace, owner.name, patch, names.ROLES)
+        if written is not None:
+            self.state.service, self.state.selected = written, pod
+
+    # Marks, endpoints, who is connected
+
+    def _reserve(self) -> None:
+        latest = max([time.time(), *(tai64n.seconds(stamp) for stamp in self._stamps())])
+        self.state.ceiling = tai64n.encode(latest + RESERVED_SECONDS)
+
+    def _stamps(self) -> list[str]:
+        sent = [seen.status.outbound_stamp for seen in self.state.seen.values() if seen.status]
+        return [stamp for stamp in sent if stamp]
+
+    def _reserve_if_needed(self) -> bool:
+        """At half of what was reserved, while handshakes are sent."""
+        stamps = self._stamps()
+        if not stamps or not self.state.ceiling:
+            return False
+        left = tai64n.seconds(self.state.ceiling) - max(map(tai64n.seconds, stamps))
+        if left > RESERVED_SECONDS / 2:
+            return False
+        self._reserve()
+        return True
+
+    async def _ask_for_peers(self, pods: list[PodObject]) -> None:
+        now = time.monotonic()
+        name = (self.state.active or {}).get("pod")
+        pod = next((pod for pod in pods if pod.name == name), None)
+        if pod is None or now - self._peers_at < PEERS_SECONDS:
+            return
+        self._peers_at = now
+        try:
+            status = await (await self._sidecar(pod)).status()
+        except (ControlError, Refused):
+            return
+        peers = status.peers or ()
+        self.state.connected = {peer.public_key: peer.connected for peer in peers}
+        if self.state.last_handover is not None and "method" not in self.state.last_handover:
+            methods = Counter(peer.method for peer in peers if peer.method)
+            if methods:
+                self.state.last_handover["method"] = methods.most_common(1)[0][0]
+        reserved = self._reserve_if_needed()
+        if reserved or now - self._state_at >= STATE_SECONDS:
+            await self._store_state(status, now)
+
+    async def _store_state(self, status: Status, now: float) -> None:
+        peers = tuple(
+            PeerState(peer.public_key, peer.endpoint, peer.inbound_stamp, peer.last_received)
+            for peer in status.peers or ()
+            if peer.endpoint or peer.inbound_stamp
+        )
+        self._state_at = now
+        if peers == self._stored_peers:
+            return
+        owner = self.state.tunnel.owner
+        document = State.of(time.time(), status.term, self.state.ceiling or None, peers).dump()
+        await self.store.apply(
+            {
+                "apiVersion": "v1",
+                "kind": "Secret",
+                "metadata": owner.metadata(names.state_secret(owner.name)),
+                "data": {documents.STATE_KEY: documents.encode(document)},
+            }
+        )
+        self._stored_peers = peers
+
+    async def _sidecar(self, pod: PodObject) -> ControlClient:
+        owner = self.state.tunnel.owner
+        return await self.sidecars.at(pod.address or "", owner.namespace, owner.name)

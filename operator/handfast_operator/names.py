@@ -1,0 +1,45 @@
+"""Names and labels of everything that the operator makes."""
+
+from __future__ import annotations
+
+from .resources import GROUP
+
+MANAGER = "handfast"
+"""Field manager of all that is applied; also the value of the label `app.kubernetes.io/managed-by`."""
+ROLES = "handfast-roles"
+"""Field manager of the Service's selector, which moves with roles and not with specs."""
+
+TUNNEL_LABEL = f"{GROUP}/tunnel"
+POD_LABEL = f"{GROUP}/pod"
+MANAGED_BY = {"app.kubernetes.io/managed-by": MANAGER}
+NOBODY = "nobody"
+"""What the Service selects while no pod is active; no pod has this name: theirs end in a dash and five
+characters."""
+
+UDP_PORT_NAME = "wireguard"
+CONTROL_PORT = 9587
+METRICS_PORT = 9586
+
+
+def labels(tunnel: str) -> dict[str, str]:
+    return {TUNNEL_LABEL: tunnel, "app.kubernetes.io/name": "handfast-tunnel", **MANAGED_BY}
+
+
+def key_secret(tunnel: str) -> str:
+    return f"{tunnel}-handfast-key"
+
+
+def config_secret(tunnel: str) -> str:
+    return f"{tunnel}-handfast-config"
+
+
+def state_secret(tunnel: str) -> str:
+    return f"{tunnel}-handfast-state"
+
+
+def tls_secret(tunnel: str) -> str:
+    return f"{tunnel}-handfast-tls"
+
+
+def peer_secret(peer: str) -> str:
+    return f"{peer}-handfast"

@@ -1,0 +1,63 @@
+"""The life of the operator's process."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+from typing import Any, cast
+
+import kopf
+
+from . import calm_toggles, handlers, health
+from .holding import Holding
+from .leader import Operator
+from .settings import Settings
+from .store import Store, configuration
+
+logger = logging.getLogger(__name__)
+
+
+async def run(settings: Settings) -> int:
+    """Returns the process's exit code. (One that loses the Lease does not come back here.)"""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    found = await configuration()
+    holding = Holding(settings)
+    holding.start()
+    try:
+        async with Store(found) as store:
+            operator = Operator(settings, store, found)
+            async with health.served(operator):
+                await _lead(operator, holding, stop)
+    except Exception:
+        logger.exception("The operator ends")
+        return 1
+    finally:
+        await holding.release()
+    return 0
+
+
+async def _lead(operator: Operator, holding: Holding, stop: asyncio.Event) -> None:
+    waiting, stopping = asyncio.create_task(holding.acquired()), asyncio.create_task(stop.wait())
+    await asyncio.wait({waiting, stopping}, return_when=asyncio.FIRST_COMPLETED)
+    stopping.cancel()
+    if not waiting.done():
+        waiting.cancel()
+        return
+    operator.transitions = waiting.result()
+    logger.info("Leading, for the %d. time that somebody does", operator.transitions)
+    await operator.prepare()
+    calm_toggles.install()
+    namespaces = operator.settings.watch_namespaces
+    await kopf.operator(
+        registry=handlers.registry(operator),
+        standalone=True,
+        # Else kopf asks for the user's name, and this one has none.
+        identity=cast(Any, operator.settings.identity),
+        clusterwide=not namespaces,
+        namespaces=namespaces,
+        stop_flag=stop,
+    )

@@ -1,0 +1,149 @@
+"""What the operator knows about one Tunnel, between two looks at it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from handfast_tunnel.control import Configuration, Status
+
+from .conditions import Finding
+from .keys import KeyPair
+from .membership import Membership
+from .resources import TunnelSpec, TunnelStatus
+from .roles import Answer, PodView
+from .workload import Owner
+
+
+@dataclass(frozen=True, slots=True)
+class TunnelObject:
+    """A Tunnel as the API server has it, parsed."""
+
+    owner: Owner
+    generation: int
+    spec: TunnelSpec
+    status: TunnelStatus
+    raw_status: Mapping[str, Any]
+
+    @classmethod
+    def parse(cls, body: Mapping[str, Any]) -> TunnelObject:
+        meta = body["metadata"]
+        raw = body.get("status") or {}
+        return cls(
+            Owner(meta["namespace"], meta["name"], meta["uid"]),
+            meta["generation"],
+            TunnelSpec.model_validate(body["spec"]),
+            TunnelStatus.model_validate(raw),
+            raw,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class PodObject:
+    """A pod of a Tunnel as the API server has it: what matters of it."""
+
+    name: str
+    uid: str
+    created: str
+    node: str
+    address: str | None
+    host_address: str | None
+    ready: bool
+    terminating: bool
+    template: str
+    labelled: bool
+    """With the label that the Service selects."""
+    cost: str
+    over: bool
+    """It has ended, and never answers again."""
+
+    @classmethod
+    def parse(cls, body: Mapping[str, Any]) -> PodObject:
+        meta, status = body["metadata"], body.get("status") or {}
+        labels = meta.get("labels") or {}
+        ready = any(
+            each["type"] == "Ready" and each["status"] == "True" for each in status.get("conditions") or ()
+        )
+        return cls(
+            name=meta["name"],
+            uid=meta["uid"],
+            created=meta["creationTimestamp"],
+            node=(body.get("spec") or {}).get("nodeName") or "",
+            address=status.get("podIP"),
+            host_address=status.get("hostIP"),
+            ready=ready,
+            terminating=bool(meta.get("deletionTimestamp")),
+            template=labels.get("pod-template-hash", ""),
+            labelled=labels.get("handfast.dev/pod") == meta["name"],
+            cost=(meta.get("annotations") or {}).get("controller.kubernetes.io/pod-deletion-cost", ""),
+            over=status.get("phase") in {"Succeeded", "Failed"},
+        )
+
+    def view(self, seen: Seen) -> PodView:
+        return PodView(
+            self.name,
+            self.uid,
+            self.created,
+            self.node,
+            self.ready,
+            self.terminating,
+            self.template,
+            seen.answer,
+            seen.failures,
+            seen.lost,
+        )
+
+
+@dataclass(slots=True)
+class Seen:
+    """What one pod last said, or how often it has not."""
+
+    status: Status | None = None
+    at: float = 0.0
+    failures: int = 0
+    lost: bool = False
+
+    @property
+    def answer(self) -> Answer | None:
+        if self.status is None or self.failures:
+            return None
+        status = self.status
+        return Answer(status.role, status.term, status.heard, status.generation, status.offering)
+
+
+@dataclass(slots=True)
+class TunnelState:
+    tunnel: TunnelObject
+    key: KeyPair | None = None
+    config: Configuration | None = None
+    """As it is in its Secret."""
+    former_config: Configuration | None = None
+    """The one before that."""
+    config_version: str = ""
+    """The Secret's resourceVersion."""
+    membership: Membership | None = None
+    service: Mapping[str, Any] | None = None
+    endpoint: str | None = None
+    endpoint_reason: str = ""
+    findings: dict[str, Finding] = field(default_factory=dict)
+    """By condition: what the reconciler found."""
+    seen: dict[str, Seen] = field(default_factory=dict)
+    """By the pods' uids."""
+    selected: str | None = None
+    active: dict[str, Any] | None = None
+    """As it stands in the status."""
+    term_floor: int = 0
+    """The highest term that was used, whether that was answered or not."""
+    ceiling: str = ""
+    last_handover: dict[str, Any] | None = None
+    connected: dict[str, bool] = field(default_factory=dict)
+    """By public key, as the active pod last said."""
+    programmed: dict[str, int] = field(default_factory=dict)
+    """By a Peer's uid: the generation that first served it as it is."""
+    confirmed: int = 0
+    """The highest generation that an active pod has said it has."""
+
+    def applied(self) -> int:
+        """The lowest generation that a living pod has."""
+        return min((seen.status.generation for seen in self.seen.values() if seen.status), default=0)

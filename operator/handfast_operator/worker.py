@@ -1,0 +1,277 @@
+"""One worker for each Tunnel: it wakes when something has changed, waits a moment for more, and looks at all
+of it.
+
+Two loops, so that ten thousand new Peers do not hold up a handover: one for what is written down, one for
+roles.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, Final, Protocol
+
+from kubernetes.aio.client.exceptions import ApiException
+from kubernetes.aio.dynamic.exceptions import ForbiddenError
+
+from . import status, workload
+from .clients import Clients
+from .conductor import Conductor
+from .membership import PeerObject
+from .names import NOBODY, POD_LABEL
+from .reconciler import Authority, Reconciler
+from .settings import Settings
+from .sidecars import Sidecars
+from .store import Store
+from .tunnel_state import PodObject, TunnelObject, TunnelState
+
+QUIET_SECONDS: Final = 0.05
+"""How long nothing may change before all of it is looked at,"""
+PATIENCE_SECONDS: Final = 1.0
+"""and for how long that is waited for."""
+TICK_SECONDS: Final = 1.0
+LONGEST_RETRY: Final = 30.0
+
+Key = tuple[str, str]
+logger = logging.getLogger(__name__)
+
+
+class World(Protocol):
+    """What a worker may ask of the operator."""
+
+    store: Store
+    settings: Settings
+    sidecars: Sidecars
+
+    @property
+    def authority(self) -> Authority: ...
+
+    def tunnel(self, key: Key) -> TunnelObject | None: ...
+
+    def peers(self, key: Key) -> list[PeerObject]: ...
+
+    def pods(self, key: Key) -> list[PodObject]: ...
+
+    def lease_term(self) -> int: ...
+
+    async def announce(self, tunnel: TunnelObject, type: str, reason: str, message: str) -> None: ...
+
+
+class Worker:
+    def __init__(self, world: World, key: Key) -> None:
+        self._world = world
+        self._key = key
+        self._dirty = asyncio.Event()
+        self._woken = asyncio.Event()
+        self._state: TunnelState | None = None
+        self._reconciler: Reconciler | None = None
+        self._conductor: Conductor | None = None
+        self._status: dict[str, Any] | None = None
+        self._tasks: list[asyncio.Task[None]] = []
+        self._conducting = asyncio.Lock()
+
+    def start(self) -> None:
+        self._tasks = [
+            asyncio.create_task(self._forever(self._reconcile_when_due), name=f"reconcile {self._key}"),
+            asyncio.create_task(self._forever(self._tick_when_due), name=f"conduct {self._key}"),
+        ]
+
+    async def stop(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def mark(self) -> None:
+        """A spec, a Peer, or an object that was made from them has changed."""
+        self._dirty.set()
+
+    def wake(self) -> None:
+        """A pod has changed."""
+        self._woken.set()
+
+    def see_service(self, service: dict[str, Any] | None) -> None:
+        if self._state is not None:
+            self._state.service = service
+            if service is not None:
+                self._state.selected = _selected(service)
+        self.wake()
+
+    async def _forever(self, once: Callable[[], Any]) -> None:
+        delay = QUIET_SECONDS
+        while True:
+            try:
+                await once()
+                delay = QUIET_SECONDS
+            except asyncio.CancelledError:
+                raise
+            except Exception as error:
+                if isinstance(error, ForbiddenError) and "being terminated" in str(error.body):
+                    # The namespace is going away, and the Tunnel with it.
+                    await asyncio.sleep(LONGEST_RETRY)
+                    continue
+                # Nothing is lost: the next look begins with what is there.
+                known = isinstance(error, (ApiException, OSError, LookupError))
+                logger.warning("%s/%s: %s", *self._key, _short(error), exc_info=not known)
+                await asyncio.sleep(delay)
+                delay = min(delay * 2, LONGEST_RETRY)
+                self._dirty.set()
+
+    # What is written down
+
+    async def _reconcile_when_due(self) -> None:
+        await self._quiet()
+        self._dirty.clear()
+        tunnel, now = self._world.tunnel(self._key), time.time()
+        if tunnel is None:
+            self._forget()
+            await self._orphans(now)
+            await self._dirty.wait()
+            return
+        reconciler = self._for(tunnel)
+        due = await reconciler.reconcile(self._world.peers(self._key), now)
+        await self._tick(woken=True)
+        await reconciler.clients.write_statuses(time.time())
+        await self._write_status()
+        await _wait(self._dirty, max(due - time.time(), 0))
+
+    async def _quiet(self) -> None:
+        patience = time.monotonic() + PATIENCE_SECONDS
+        while time.monotonic() < patience:
+            self._dirty.clear()
+            if not await _wait(self._dirty, QUIET_SECONDS):
+                return
+
+    async def _orphans(self, now: float) -> None:
+        """Peers that name a Tunnel which is not there."""
+        peers = [
+            (peer, wanted)
+            for peer in self._world.peers(self._key)
+            if (wanted := status.tunnel_not_found(peer, now)) != peer.raw_status
+        ]
+        calls = (
+            self._world.store.apply_status("Peer", peer.namespace, peer.name, wanted)
+            for peer, wanted in peers
+        )
+        await asyncio.gather(*calls)
+
+    def _forget(self) -> None:
+        self._state = self._reconciler = self._conductor = self._status = None
+
+    def _for(self, tunnel: TunnelObject) -> Reconciler:
+        if self._state is None or self._state.tunnel.owner != tunnel.owner or self._reconciler is None:
+            world = self._world
+            former = tunnel.status
+            state = TunnelState(tunnel, ceiling=former.outbound_timestamp_ceiling)
+            if former.active is not None:
+                state.active = former.active.model_dump(by_alias=True)
+            state.confirmed = former.applied_generation
+            # Until it is found anew: all clients were given this one.
+            state.endpoint = former.endpoint or None
+            self._state = state
+            self._status = dict(tunnel.raw_status)
+            self._reconciler = Reconciler(
+                world.store, world.settings, world.authority, state, Clients(world.store, state)
+            )
+            self._conductor = Conductor(world.store, world.sidecars, state, world.lease_term, self._announce)
+        self._state.tunnel = tunnel
+        return self._reconciler
+
+    async def _announce(self, type: str, reason: str, message: str) -> None:
+        if self._state is not None:
+            await self._world.announce(self._state.tunnel, type, reason, message)
+
+    # Roles
+
+    async def _tick_when_due(self) -> None:
+        woken = await _wait(self._woken, TICK_SECONDS)
+        self._woken.clear()
+        if self._state is None or self._state.config is None:
+            return
+        confirmed, connected = self._state.confirmed, self._state.connected
+        await self._tick(woken=woken)
+        if self._reconciler is not None and (
+            confirmed != self._state.confirmed or connected != self._state.connected
+        ):
+            await self._reconciler.clients.write_statuses(time.time())
+        await self._write_status()
+
+    async def _tick(self, *, woken: bool) -> None:
+        state, conductor = self._state, self._conductor
+        if state is None or conductor is None:
+            return
+        async with self._conducting:
+            pods = self._world.pods(self._key)
+            if state.service is not None and state.selected is None:
+                state.selected = _selected(state.service)
+            await conductor.tick(pods, woken=woken)
+        self._find_endpoint(state, pods)
+
+    def _find_endpoint(self, state: TunnelState, pods: list[PodObject]) -> None:
+        active = (state.active or {}).get("pod")
+        host = next((pod.host_address for pod in pods if pod.name == active), None)
+        found, reason = workload.endpoint(state.tunnel.spec, state.service, host)
+        if found is None and state.endpoint is not None and host is None:
+            # Between two active pods: it stays what it was.
+            return
+        if (found, reason) != (state.endpoint, state.endpoint_reason):
+            state.endpoint, state.endpoint_reason = found, reason
+            self.mark()
+
+    async def _write_status(self) -> None:
+        state, conductor = self._state, self._conductor
+        if state is None or conductor is None:
+            return
+        members = state.membership.members.values() if state.membership else ()
+        ready = sum(
+            state.programmed.get(member.peer.uid, state.confirmed + 1) <= state.confirmed
+            for member in members
+            if member.served
+        )
+        views = conductor.views(self._world.pods(self._key))
+        wanted = status.tunnel(
+            state, views, len(self._world.peers(self._key)), ready, self._status or {}, time.time()
+        )
+        if wanted == self._status:
+            return
+        owner = state.tunnel.owner
+        former, self._status = self._status, wanted
+        try:
+            await self._world.store.apply_status("Tunnel", owner.namespace, owner.name, wanted)
+        except BaseException:
+            self._status = None
+            raise
+        await self._tell_changes(former or {}, wanted)
+
+    async def _tell_changes(self, former: dict[str, Any], wanted: dict[str, Any]) -> None:
+        """Events for conditions that went from good to bad."""
+        before = {each["type"]: each["status"] for each in former.get("conditions", ())}
+        for each in wanted["conditions"]:
+            bad = "True" if each["type"] == "Degraded" else "False"
+            if each["type"] in _TOLD and each["status"] == bad != before.get(each["type"]):
+                await self._announce("Warning", each["reason"], each["message"])
+
+
+_TOLD: Final = {"KeyAvailable", "ForwardingReady", "Degraded"}
+
+
+def _selected(service: Mapping[str, Any]) -> str | None:
+    name = (service.get("spec", {}).get("selector") or {}).get(POD_LABEL)
+    return None if name == NOBODY else name
+
+
+def _short(error: Exception) -> str:
+    if isinstance(error, ApiException):
+        return f"{error.status} {error.reason}: {str(error.body)[:300]}"
+    return f"{type(error).__name__}: {error}"
+
+
+async def _wait(event: asyncio.Event, seconds: float) -> bool:
+    """Whether it was set before the time was over."""
+    try:
+        async with asyncio.timeout(seconds):
+            await event.wait()
+    except TimeoutError:
+        return False
+    return True

@@ -1,0 +1,185 @@
+"""The calls of a handover, cut off after each of them, and what becomes of clients then."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+
+import pytest
+
+from handfast_operator import roles
+from handfast_operator.roles import FREEZE_SECONDS
+from handfast_tunnel.control import Role
+
+from .fakes import FakeWorld, KilledError, of_two_pods
+from .test_documents import configuration
+
+
+def settled(world: FakeWorld) -> None:
+    """One pod is active, and clients are led to it."""
+    assert len(world.active()) == 1, {pod.name: pod.standing for pod in world.pods}
+    assert world.active() == [world.selected]
+
+
+async def _begun() -> FakeWorld:
+    """`old` is active, `new` stands by."""
+    world = FakeWorld()
+    world.add("old")
+    await world.tick(*world.operator())
+    world.add("new", created="2")
+    await world.tick(*world.operator())
+    assert world.active() == ["old"]
+    settled(world)
+    return world
+
+
+def begun() -> FakeWorld:
+    return asyncio.run(_begun())
+
+
+def test_the_first_pod() -> None:
+    world = of_two_pods()
+    asyncio.run(world.tick(*world.operator()))
+    settled(world)
+    assert world.events == ["Activated"]
+
+
+def test_a_handover() -> None:
+    world = begun()
+    old, new = world.pods
+    term = old.standing.term
+    old.terminating = True
+    asyncio.run(world.tick(*world.operator()))
+    settled(world)
+    assert world.active() == ["new"]
+    assert (old.standing.role, old.standing.heard) == (Role.COMMITTED, new.standing.term)
+    assert new.standing.term > term
+    assert new.took == ["export of old for uid-of-new"]
+    assert world.events[-1] == "HandedOver"
+
+
+CALLS = 24
+"""More than a handover and the looks around it make."""
+
+
+@pytest.mark.parametrize("waits", [0.0, 1.0, FREEZE_SECONDS + 1])
+@pytest.mark.parametrize("calls", range(CALLS))
+def test_an_operator_that_ends_in_a_handover(calls: int, waits: float) -> None:
+    """After any of its calls; the next one comes at once, or when the old pod has thawed."""
+    world = begun()
+    world.pods[0].terminating = True
+    asyncio.run(_killed_after(world, calls))
+    world.pass_time(waits)
+    assert len(world.active()) <= 2
+    asyncio.run(world.tick(*world.operator()))
+    asyncio.run(world.tick(*world.operator()))
+    settled(world)
+    assert world.active() == ["new"]
+
+
+async def _killed_after(world: FakeWorld, calls: int) -> None:
+    conductor, state = world.operator()
+    world.operators.left = calls
+    with suppress(KilledError):
+        await world.tick(conductor, state)
+
+
+@pytest.mark.parametrize("calls", range(CALLS))
+def test_nobody_comes_after_an_operator_that_ends(calls: int) -> None:
+    """Then the old pod thaws, or the new one is active already: somebody serves."""
+    world = begun()
+    world.pods[0].terminating = True
+    asyncio.run(_killed_after(world, calls))
+    world.pass_time(FREEZE_SECONDS + 1)
+    assert world.active()
+
+
+@pytest.mark.parametrize("calls", range(CALLS))
+@pytest.mark.parametrize("dies", ["old", "new"])
+def test_a_pod_that_dies_in_a_handover(calls: int, dies: str) -> None:
+    world = begun()
+    world.pods[0].terminating = True
+    asyncio.run(_killed_after(world, calls))
+    world.pods = [pod for pod in world.pods if pod.name != dies]
+    if dies == "new":
+        world.add("third", created="3")
+    world.pass_time(FREEZE_SECONDS + 1)
+    for _ in range(3):
+        asyncio.run(world.tick(*world.operator()))
+    settled(world)
+
+
+def test_a_pod_on_a_lost_node_is_replaced_after_three_questions() -> None:
+    world = begun()
+    world.pods[0].reachable = False
+    world.pods[0].node = "lost"
+
+    async def seen() -> list[list[str]]:
+        conductor, state = world.operator()
+        history = []
+        for number in range(4):
+            if number == 1:
+                world.lost_nodes.add("lost")
+            await world.tick(conductor, state)
+            history.append([pod.name for pod in world.pods if pod.reachable and pod.name in world.active()])
+        return history
+
+    assert asyncio.run(seen()) == [[], [], ["new"], ["new"]]
+    assert world.selected == "new"
+
+
+def test_a_container_that_restarts_keeps_its_place() -> None:
+    world = begun()
+    world.pods[0].reachable = False
+
+    async def restart() -> None:
+        conductor, state = world.operator()
+        for _ in range(10):
+            await world.tick(conductor, state)
+        assert world.pods[1].standing.role is Role.STANDBY
+        world.pods[0].reachable = True
+        await world.tick(conductor, state)
+
+    asyncio.run(restart())
+    settled(world)
+    assert world.active() == ["old"]
+
+
+def test_after_a_partition_one_is_left() -> None:
+    world = begun()
+    old = world.pods[0]
+    old.reachable, old.node = False, "lost"
+    world.lost_nodes.add("lost")
+
+    async def parted() -> None:
+        conductor, state = world.operator()
+        for _ in range(4):
+            await world.tick(conductor, state)
+        assert world.active() == ["old", "new"]
+        old.reachable = True
+        state.config = configuration()
+        await world.tick(conductor, state)
+
+    asyncio.run(parted())
+    settled(world)
+    assert old.standing.role is Role.STANDBY
+
+
+def test_a_stale_operator_changes_nothing() -> None:
+    """It has lost the Lease and does not know: what it was about to do, somebody else has done."""
+    world = begun()
+
+    async def late() -> None:
+        stale, state = world.operator()
+        await world.tick(stale, state)
+        world.pods[0].terminating = True
+        pods = [pod.object() for pod in world.pods]
+        (action,) = roles.plan(stale.view(pods))
+        await world.tick(*world.operator())
+        settled(world)
+        before = [pod.standing for pod in world.pods], world.selected
+        await stale._act(action, pods)
+        assert ([pod.standing for pod in world.pods], world.selected) == before
+
+    asyncio.run(late())
+    assert world.active() == ["new"]
