@@ -160,8 +160,9 @@ class Scene:
         found = {client: (self._ask(peer), 0) for client, peer in quiet.items()}
         for client, log in self._logs.items():
             wait_until(lambda log=log: log.settled(at), PATIENCE, f"{client} to be back")  # type: ignore[misc]
-            end = time.monotonic()
-            time.sleep(IN_FLIGHT)
+        end = time.monotonic()
+        time.sleep(IN_FLIGHT)
+        for client, log in self._logs.items():
             found[client] = log.longest_silence(at - BEFORE, end), lost_between(log, at - BEFORE, end)
         return found
 

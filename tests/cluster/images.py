@@ -81,7 +81,7 @@ _TUNNEL_SOURCES = (
 _OPERATOR_SOURCES = (*_TUNNEL_SOURCES, "operator/handfast_operator")
 RECIPES = (
     Recipe((OPERATOR,), _ROOT, "operator/Dockerfile", _OPERATOR_SOURCES, 300),
-    Recipe((TUNNEL,), _ROOT, "tunnel/Dockerfile", _TUNNEL_SOURCES, 120),
+    Recipe((TUNNEL,), _ROOT, "tunnel/Dockerfile", _TUNNEL_SOURCES, 140),
     Recipe((WORKLOAD, WORKLOAD_2), _WORKLOAD, "Dockerfile", ("workload.py",), 120),
 )
 
