@@ -25,7 +25,7 @@ def back(datagram: Datagram) -> tuple[tuple[str, int], tuple[str, int]]:
     return (datagram.destination, datagram.destination_port), (datagram.source, datagram.source_port)
 
 
-OVERWHELMING = 30_000
+OVERWHELMING = 12_000
 """Initiations a second that a fast machine cannot work off between two bursts either: no lull, no luck."""
 
 

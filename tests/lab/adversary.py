@@ -133,4 +133,4 @@ class Flood:
             for number in range(burst):
                 with suppress(OSError):
                     self._socket.sendto(self._messages[number % len(self._messages)], self._target)
-            time.sleep(max(began + 0.1 - time.monotonic(), 0.01))
+            time.sleep(max(began + 0.1 - time.monotonic(), 0.03))
