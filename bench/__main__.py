@@ -120,6 +120,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument(
         "--rounds", type=int, help=f"default {FULL.rounds}; restarts: {RESTART_ROUNDS} at most"
     )
+    parser.add_argument("--events", type=int, help=f"of each kind, of continuity; default {FULL.events}")
     parser.add_argument("--kills", type=int, help=f"of the soak; default {FULL.soak_kills}")
     parser.add_argument("--output", type=Path, help="directory for all results; leaves docs/ as it is")
     chosen = parser.parse_args()
@@ -132,6 +133,7 @@ def main() -> int:
     chosen = arguments()
     size = QUICK if chosen.quick else FULL
     size = replace(size, rounds=chosen.rounds or size.rounds, soak_kills=chosen.kills or size.soak_kills)
+    size = replace(size, events=chosen.events or size.events)
     places = report.Places.of(chosen.output)
     for name in chosen.experiments or [name for name in EXPERIMENTS if name not in ON_REQUEST]:
         say(f"{name}:")

@@ -136,7 +136,8 @@ class Prober(threading.Thread):
                 flow.sender.sendto(b"probe", flow.target)
         for descriptor, _ in self._epoll.poll(0):
             with contextlib.suppress(OSError):
-                self._readers[descriptor]()
+                while True:  # one a tick would be less than the clients of a server send
+                    self._readers[descriptor]()
 
     def __enter__(self) -> Self:
         self.start()
