@@ -137,7 +137,8 @@ def main() -> int:
     places = report.Places.of(chosen.output)
     for name in chosen.experiments or [name for name in EXPERIMENTS if name not in ON_REQUEST]:
         say(f"{name}:")
-        places.save(name, f"python -m bench {name}", EXPERIMENTS[name](size))
+        fewer = f" --events {chosen.events}" if chosen.events and name == "continuity" else ""
+        places.save(name, f"python -m bench {name}{fewer}", EXPERIMENTS[name](size))
         say(f"\n{report.draw(places, name)}\n")
     if not chosen.output:
         report.fill_in(places)
