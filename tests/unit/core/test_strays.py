@@ -124,15 +124,21 @@ def test_who_sends_is_greeted_before_those_who_may_not_even_be_there(network: Ne
     assert server.peer(client).method == "answered"
 
 
-def test_within_the_limit_and_in_the_order_in_which_they_ask(network: Network) -> None:
-    server = network.host(NEVER)
-    clients = [network.host(STRICT) for _ in range(100)]
+def with_lost_sessions(network: Network, server: Host, count: int) -> list[Host]:
+    """Clients that had a session each, of which the server lost the keys."""
+    clients = [network.host(STRICT) for _ in range(count)]
     for client in clients:
         client.meet(server)
         server.meet(client, endpoint=False)
         client.send(server, b"x")
     network.run(1)
     lose_keys(server)
+    return clients
+
+
+def test_within_the_limit_and_in_the_order_in_which_they_ask(network: Network) -> None:
+    server = network.host(NEVER)
+    clients = with_lost_sessions(network, server, 100)
     packets = [stray(client, server) for client in clients]
     network.lose = lambda _: True
     for packet, client in zip(packets, clients, strict=True):
@@ -278,13 +284,7 @@ def test_addresses_of_one_network_share_a_budget(network: Network, one: str, oth
 
 def test_no_more_than_50_answers_a_second_overall(network: Network) -> None:
     server = network.host(NEVER)
-    clients = [network.host(STRICT) for _ in range(60)]
-    for client in clients:
-        client.meet(server)
-        server.meet(client, endpoint=False)
-        client.send(server, b"x")
-    network.run(1)
-    lose_keys(server)
+    clients = with_lost_sessions(network, server, 60)
     strays = [stray(client, server) for client in clients]
     network.wire.clear()
     for packet, source in zip(strays, elsewhere(range(60)), strict=True):
@@ -296,13 +296,7 @@ def test_addresses_of_the_cluster_share_the_pace_of_all(network: Network) -> Non
     """Behind a Service all clients can have one address, so that it is no sign of an attack."""
     shared = (Prefix(b"\x0a\x64\0\0", 16), Prefix(b"\xfd" + bytes(15), 8))
     server = network.host(Settings(announce=False, shared_networks=shared, burst_per_second=600))
-    clients = [network.host(STRICT) for _ in range(100)]
-    for client in clients:
-        client.meet(server)
-        server.meet(client, endpoint=False)
-        client.send(server, b"x")
-    network.run(1)
-    lose_keys(server)
+    clients = with_lost_sessions(network, server, 100)
     packets = [stray(client, server) for client in clients]
     network.wire.clear()
     network.lose = lambda _: True

@@ -14,10 +14,9 @@ from pathlib import Path
 from struct import Struct
 from typing import Final, NamedTuple
 
+from .link import IFF_UP, IFLA_MTU, RTM_GETLINK, RTM_NEWLINK
 from .netlink import NLA_F_NESTED, NLM_F_CREATE, NLM_F_REPLACE, attribute, attributes, dump, request
 
-RTM_NEWLINK: Final = 16
-RTM_GETLINK: Final = 18
 RTM_NEWADDR: Final = 20
 RTM_DELADDR: Final = 21
 RTM_GETADDR: Final = 22
@@ -25,9 +24,7 @@ RTM_NEWROUTE: Final = 24
 RTM_DELROUTE: Final = 25
 RTM_GETROUTE: Final = 26
 
-IFF_UP: Final = 0x1
 IFF_LOOPBACK: Final = 0x8
-IFLA_MTU: Final = 4
 IFLA_AF_SPEC: Final = 26
 IFLA_INET_CONF: Final = 1
 IPV4_DEVCONF_FORWARDING: Final = 1
