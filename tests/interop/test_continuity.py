@@ -113,7 +113,7 @@ def test_an_endpoint_that_was_edited_meanwhile_counts(serving: Pair) -> None:
     server, client = serving.server, serving.client
     server.knows(client)
     serving.start()
-    client.reaches(server)
+    server.reaches(client)
     began = end_tree(server)
     client.set("listen-port", "51999")
     client.port = 51999
@@ -127,7 +127,7 @@ def test_an_endpoint_that_nobody_edited_is_older_than_where_the_client_was_heard
     server, client = serving.server, serving.client
     server.knows(client)
     serving.start()
-    client.reaches(server)
+    server.reaches(client)
     client.set("listen-port", "51999")
     client.reaches(server)
     for event in EVENTS.values():
