@@ -85,16 +85,20 @@ def end_and_start(server: Peer) -> float:
 
 def take_down(server: Peer) -> None:
     """Link down, and wait until the tunnel has zeroed its keys."""
-    downs = server.running.output().count(": down\n")
-    server.link("down")
-    wait_until(lambda: server.running.output().count(": down\n") > downs, 5, "the tunnel to be down", 0.002)
+    _until_logged(server, ": down\n", lambda: server.link("down"))
 
 
 def lose_keys(server: Peer) -> float:
-    """Takes the link down and up: keys are zeroed, indices stay. Returns when it is up again."""
+    """Takes the link down and up: keys are zeroed, indices stay. Returns when it listens again."""
     take_down(server)
-    server.bring_up()
+    _until_logged(server, ": up on port ", server.bring_up)
     return time.monotonic()
+
+
+def _until_logged(server: Peer, line: str, act: Callable[[], None]) -> None:
+    before = server.running.output().count(line)
+    act()
+    wait_until(lambda: server.running.output().count(line) > before, 5, f"the log to say '{line}'", 0.002)
 
 
 EVENTS: Final[dict[str, Callable[[Peer], float]]] = {
