@@ -1,7 +1,7 @@
 """`make bench`: starts, restarts, throughput, handshakes, 10,000 peers, of Handfast and wireguard-go.
 
-    python -m bench [--quick] [--rounds N] [restart] [start] [throughput] [handshakes] [peers] [continuity]
-                    [kills]
+    python -m bench [--quick] [--rounds N] [restart] [start] [throughput] [state-cost] [handshakes] [peers]
+                    [continuity] [kills]
     python -m bench soak-kills [--kills N]
 
 Each experiment leaves its figures in bench/results/; docs/benchmarks.md and docs/continuity.md are made
@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
-from . import continuity, handshakes, kills, peers, report, start, throughput
+from . import continuity, handshakes, kills, peers, report, start, state_cost, throughput
 from .restart import Plan, affordable, or_one_line, run_round, say
 from .results import TITLES, Outage, RestartResults
 
@@ -61,6 +61,10 @@ RESTART_ROUNDS: Final = 2
 """At most: a round takes almost three minutes."""
 
 
+PAIRS_A_ROUND: Final = 4
+"""Of tunnels with state memory and without."""
+
+
 def restart_figures(size: Size) -> dict[str, Any]:
     plan = affordable(Plan(RESTART_SERVERS, size.clients, size.limit))
     outages: list[Outage] = []
@@ -76,6 +80,10 @@ def start_figures(size: Size) -> dict[str, Any]:
 
 def throughput_figures(size: Size) -> dict[str, Any]:
     return throughput.to_json(throughput.run(size.rounds, size.seconds, say))
+
+
+def state_cost_figures(size: Size) -> dict[str, Any]:
+    return state_cost.to_json(state_cost.run(size.rounds * PAIRS_A_ROUND, size.seconds, say))
 
 
 def handshake_figures(size: Size) -> dict[str, Any]:
@@ -102,6 +110,7 @@ def soak_figures(size: Size) -> dict[str, Any]:
 EXPERIMENTS: Final[dict[str, Callable[[Size], dict[str, Any]]]] = {
     "start": start_figures,
     "throughput": throughput_figures,
+    "state-cost": state_cost_figures,
     "handshakes": handshake_figures,
     "peers": peer_figures,
     "restart": restart_figures,

@@ -8,7 +8,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Self
 
-from . import continuity, handshakes, kills, machine, peers, pictures, readme, start, tables, throughput
+from . import (
+    continuity,
+    handshakes,
+    kills,
+    machine,
+    peers,
+    pictures,
+    readme,
+    start,
+    state_cost,
+    tables,
+    throughput,
+)
 from .results import RestartResults
 
 ROOT: Final = Path(__file__).resolve().parent.parent
@@ -61,6 +73,10 @@ def _throughput(data: dict[str, Any], picture: Path) -> str:
     return tables.markdown(*throughput.table(samples))
 
 
+def _state_cost(data: dict[str, Any], _picture: Path) -> str:
+    return tables.markdown(*state_cost.table(state_cost.from_json(data)))
+
+
 def _handshakes(data: dict[str, Any], _picture: Path) -> str:
     return tables.markdown(*handshakes.table(handshakes.from_json(data)))
 
@@ -89,6 +105,7 @@ _REPORTS: Final[dict[str, Callable[[dict[str, Any], Path], str]]] = {
     "restart": _restart,
     "start": _start,
     "throughput": _throughput,
+    "state-cost": _state_cost,
     "handshakes": _handshakes,
     "peers": _peers,
     "continuity": _continuity,

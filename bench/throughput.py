@@ -95,8 +95,9 @@ def _ping(client: Node, seconds: float) -> float:
     return statistics.median(float(time) for time in re.findall(r"time=([\d.]+) ms", lines))
 
 
+TCP: Final = Metric("TCP, 1 stream", "Mbit/s", _tcp())
 METRICS: Final = (
-    Metric("TCP, 1 stream", "Mbit/s", _tcp()),
+    TCP,
     Metric("TCP, 1 stream, to the client", "Mbit/s", _tcp("-R")),
     Metric("TCP, 4 streams", "Mbit/s", _tcp("-P", "4")),
     Metric("UDP, 1400 B", "packets/s", _udp(1400)),
