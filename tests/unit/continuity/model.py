@@ -5,7 +5,7 @@ A history is a sequence of the methods in `OPERATIONS`; `check` after each, `end
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from itertools import product
 from random import Random
@@ -21,6 +21,7 @@ from handfast_tunnel.core.endpoint import Endpoint
 from handfast_tunnel.core.messages import TYPE_INITIATION, TYPE_TRANSPORT
 from handfast_tunnel.core.noise import InvalidMessage, static_key
 from handfast_tunnel.core.resume import resume
+from handfast_tunnel.core.session import Keypair
 from tests.unit.core.network import Datagram, Host, Network, Path
 from tests.unit.core.packets import ip_packet
 
@@ -85,7 +86,7 @@ class History:
 
     def _listen(self) -> ExitStack:
         """Looks on where keys are used."""
-        seal, create = batch.seal_batch, noise.create_initiation
+        seal, create, new = batch.seal_batch, noise.create_initiation, Keypair.__init__
 
         def seal_batch(sealer: Any, receiver: int, base: int, packets: Sequence[bytes], mtu: int) -> Any:
             self._note_sealed(receiver, base, len(packets))
@@ -97,20 +98,27 @@ class History:
             self._note_stamp(key.public, peer, stamp)
             return create(key, peer, static, index, stamp, own)
 
+        def new_keypair(keypair: Any, peer: Any, facts: Any, numbers: Any) -> None:
+            for client in self.clients:
+                if client.key.public == peer.public_key:
+                    self.births.setdefault(facts.local_index, self._origin(client))
+            new(keypair, peer, facts, numbers)
+
         def resume_and_look(interface: Any, peer: Any, now: float) -> bool:
             """Only sessions of the configuration that this process has are resumed."""
             resumed: bool = resume(interface, peer, now)
             for client, keypair in product(self.clients, peer.keypairs):
                 if client.key.public == peer.public_key:
                     present = interface.key.public, self.epochs[client], peer.preshared_key
-                    origin = self.births.get(keypair.local_index)
-                    assert origin in {None, present}, "a stale session was resumed"
+                    origin = self.births[keypair.local_index]
+                    assert origin == present, "a stale session was resumed"
             return resumed
 
         listening = ExitStack()
         listening.enter_context(torn_stores())
         listening.enter_context(patch.object(transport, "seal_batch", seal_batch))
         listening.enter_context(patch.object(handshake, "create_initiation", create_initiation))
+        listening.enter_context(patch.object(Keypair, "__init__", new_keypair))
         listening.enter_context(patch.object(build_up, "resume", resume_and_look))
         listening.enter_context(patch.object(build_up, "PEERS_PER_STEP", 1))
         return listening
@@ -362,15 +370,7 @@ class History:
             bytes(32) if change is None else change.preshared_key or bytes(32),
         )
 
-    def _sessions(self) -> Iterator[tuple[Host, int]]:
-        for client in self.clients:
-            peer = self.server.device.peers.get(client.key.public)
-            for keypair in peer.keypairs if peer else ():
-                yield client, keypair.local_index
-
     def check(self) -> None:
-        for client, index in self._sessions():
-            self.births.setdefault(index, self._origin(client))
         for host in (self.server, *self.clients):
             self._check_inbox(host)
         if self.server.alive and self.server.former is None:

@@ -7,7 +7,7 @@ from itertools import pairwise
 import pytest
 
 from handfast_tunnel.core.configuration import Settings
-from handfast_tunnel.core.constants import HANDSHAKE_SLOTS
+from handfast_tunnel.core.constants import HANDSHAKE_SLOTS, REKEY_TIMEOUT
 from handfast_tunnel.core.cookies import add_macs
 from handfast_tunnel.core.messages import (
     TYPE_INITIATION,
@@ -160,6 +160,46 @@ def test_peer_that_uses_a_session_we_answered_cancels_our_initiations_and_gets_o
     network.run(4)
     (voiding,) = network.sent(server, TYPE_INITIATION)
     assert voiding.destination == client.endpoint
+
+
+@pytest.fixture
+def abandoned(network: Network, pair: tuple[Host, Host]) -> list[Datagram]:
+    """Initiations of a server that has a session; nobody answered any, and it gave up."""
+    server, client = pair
+    server.initiate(client)
+    network.run(20)
+    lose(network, server)
+    server.send(client, b"into the void")
+    network.run(120)
+    network.lose = lambda _: False
+    sent = network.sent(server, TYPE_INITIATION)[1:]
+    assert server.peer(client).timers.retransmit == float("inf")
+    network.wire.clear()
+    return sent
+
+
+@pytest.mark.usefixtures("abandoned")
+def test_initiations_that_were_given_up_are_voided_once_the_peer_is_heard(
+    network: Network, pair: tuple[Host, Host]
+) -> None:
+    """On the session that it has all along; and from wherever it is by now."""
+    server, client = pair
+    client.roam("10.1.0.7")
+    client.send(server, b"here I am")
+    network.run(4)
+    (voiding,) = network.sent(server, TYPE_INITIATION)
+    assert voiding.destination == client.endpoint
+
+
+def test_initiations_that_were_given_up_are_voided_once_one_of_them_is_answered(
+    network: Network, pair: tuple[Host, Host], abandoned: list[Datagram]
+) -> None:
+    server, client = pair
+    network.inject(abandoned[-3])
+    network.run(REKEY_TIMEOUT + 1)
+    (voiding,) = network.sent(server, TYPE_INITIATION)
+    assert voiding.destination == client.endpoint
+    assert not server.peer(client).unanswered_initiation
 
 
 @pytest.mark.parametrize("position", [12, 44, 59])

@@ -19,7 +19,6 @@ from ..continuity.packed_configuration import PackedConfiguration
 from ..continuity.storage import Memory, PlainMemory
 from .build_up import BuildUp, Succession
 from .configuration import InterfaceChange, Settings
-from .constants import MAX_HANDSHAKE_ATTEMPTS
 from .drain import Drain, note_interruption
 from .endpoint import Endpoint
 from .handover import Handed, hand_out, lost_by_peer, take
@@ -240,7 +239,7 @@ class Device:
     def _retransmit(self, peer: Peer, now: float) -> None:
         if peer.in_cadence:
             return
-        if peer.handshake_attempts >= MAX_HANDSHAKE_ATTEMPTS:
+        if peer.gave_up:
             self.statistics.handshakes["initiator", "timeout"] += 1
             self._interface.flush_staged(peer)
             peer.timers.gave_up(now)

@@ -394,4 +394,6 @@ class Handshakes:
         peer.last_minute_handshake = False
         if interface.strict or not peer.slots:
             peer.timers.handshake_complete()
+        else:  # a newer one is unanswered: another follows, also where we had given up (RECOVERY, section 6)
+            peer.timers.handshake_initiated(now)
         interface.log(peer, f"handshake completed as {role}")

@@ -8,7 +8,7 @@ from typing import Literal, NamedTuple
 
 from ..continuity.storage import Memory, PeerMarks
 from .configuration import Prefix
-from .constants import COOKIE_LIFETIME, HANDSHAKE_SLOT_TIME, HANDSHAKE_SLOTS
+from .constants import COOKIE_LIFETIME, HANDSHAKE_SLOT_TIME, HANDSHAKE_SLOTS, MAX_HANDSHAKE_ATTEMPTS
 from .endpoint import Endpoint
 from .noise import NO_PRESHARED_KEY, InitiatorState, cookie_key, mac1_key
 from .session import Keypair
@@ -233,7 +233,13 @@ class Peer:
     def awaited(self) -> bool:
         """Whether its next packet ends an interruption."""
         recovery = self.recovery
-        return self.interrupted_at is not None or (recovery is not None and recovery.state == "waiting")
+        waiting = recovery is not None and recovery.state == "waiting"
+        return waiting or self.interrupted_at is not None or self.gave_up
+
+    @property
+    def gave_up(self) -> bool:
+        """Whether our initiations went unanswered for as long as they are repeated."""
+        return self.handshake_attempts >= MAX_HANDSHAKE_ATTEMPTS
 
     def recover(self, method: Method, state: RecoveryState, now: float) -> Recovery:
         """Its stray came: a recovery begins, or goes on in another way."""

@@ -172,10 +172,12 @@ class StartupHandshakes:
     def heard(self, peer: Peer, now: float) -> None:
         """The peer was heard on a session that lived through the interruption."""
         recovery = peer.recovery
-        if recovery is not None and recovery.state == "waiting":
+        waiting = recovery is not None and recovery.state == "waiting"
+        if waiting or peer.gave_up:
+            peer.handshake_attempts = 0
             self._handshakes.void_hoarded(peer, now)
-            if recovery.method == "resumed":
-                recovery.state = "recovered"
+        if recovery is not None and waiting and recovery.method == "resumed":
+            recovery.state = "recovered"
         self._end_outage(peer, "resumed", now)
 
     def _end_outage(self, peer: Peer, method: Method, now: float) -> None:
