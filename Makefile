@@ -1,11 +1,11 @@
 # ARGS goes to the program behind the target: make test ARGS="tests/unit -k cookies"
 ARGS =
 # What a cluster is made of; empty means the default.
-export NAME NODES PROXY
+export NAME NODES PROXY ADDRESS
 PYTHON = .venv/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench soak fuzz clean cluster cluster-down cluster-status cluster-logs generate
+.PHONY: help demo test lint bench soak fuzz clean cluster cluster-down cluster-status cluster-logs cluster-client generate
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s  %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -46,7 +46,8 @@ cluster: ## make a real Kubernetes in namespaces; NODES=1|2 PROXY=iptables|nftab
 cluster-down: ## remove it again
 cluster-status: ## show its machines, nodes and pods
 cluster-logs: ## show the ends of its logs, and its events
-cluster-down cluster-status cluster-logs: cluster-%:
+cluster-client: ## ping ADDRESS from outside, as the client whose wg0.conf comes in
+cluster-down cluster-status cluster-logs cluster-client: cluster-%:
 	@scripts/setup dev
 	@$(PYTHON) -m tests.cluster $*
 

@@ -1,4 +1,4 @@
-"""What `make cluster` and its relatives run; options are variables of make: NAME, NODES, PROXY."""
+"""What `make cluster` and its relatives run; options are variables of make: NAME, NODES, PROXY, ADDRESS."""
 
 from __future__ import annotations
 
@@ -8,9 +8,11 @@ import time
 from collections.abc import Callable
 from typing import cast
 
-from . import cgroups
+from . import built, cgroups
 from .cluster import Cluster, provide_images
+from .gateway_client import GatewayClient
 from .lives import live
+from .outside import Outside
 from .settings import ClusterError, Proxy, Settings
 
 LIVES = 20
@@ -29,6 +31,7 @@ def up() -> None:
     took = time.monotonic() - began
     print(f"# {cluster.settings.name} is up, after {took:.1f} s; `make cluster-down` removes it")
     print(f"export KUBECONFIG={cluster.settings.kubeconfig}")
+    print(f"export PATH={built.folder()}:$PATH  # kubectl, helm")
 
 
 def down() -> None:
@@ -53,6 +56,25 @@ def logs() -> None:
     print(cluster.kubectl("get", "events", "--all-namespaces", "--sort-by=.lastTimestamp"), end="")
 
 
+def client() -> None:
+    """A wireguard-go outside, behind NAT, with the `wg0.conf` that comes in, pings ADDRESS."""
+    cluster = Cluster(_settings().found())
+    address = os.environ.get("ADDRESS") or ""
+    if not address or sys.stdin.isatty():
+        raise ClusterError("say `make cluster-client ADDRESS=10.8.0.1 < wg0.conf`")
+    with Outside(cluster) as outside:
+        member = GatewayClient(outside.add("client", nat=True), sys.stdin.read(), [address])
+        member.up()
+        answered = member.host.node.attempt("ping", "-n", "-c5", "-i0.2", "-W5", address, timeout=30)
+        print(answered.stdout, end="")
+        print(member.host.node.run("wg", "show"), end="")
+        member.down()
+    if answered.returncode:
+        raise ClusterError(
+            f"nothing answers at {address}: see `kubectl describe tunnel,peer` and cluster-logs"
+        )
+
+
 def make_images() -> None:
     for image in provide_images():
         print(f"{image.names[0]}: {image.archive.stat().st_size / 1e6:.0f} MB, {image.archive}")
@@ -73,6 +95,7 @@ COMMANDS: dict[str, Callable[[], None]] = {
     "down": down,
     "status": status,
     "logs": logs,
+    "client": client,
     "images": make_images,
     "soak": soak,
 }
