@@ -27,7 +27,12 @@ VALUES: dict[str, list[str]] = {
         "image.pullSecrets={registry}",
         "image.tunnel.repository=registry.example.com/tunnel",
     ],
-    "monitoring": ["metrics.podMonitor.enabled=true", "metrics.podMonitor.labels.release=prometheus"],
+    "monitoring": [
+        "metrics.podMonitor.enabled=true",
+        "metrics.podMonitor.labels.release=prometheus",
+        "metrics.rules.enabled=true",
+        "metrics.rules.labels.release=prometheus",
+    ],
     "metrics-namespace": ["metrics.namespaces.matchLabels.name=monitoring"],
     "no-policies": ["networkPolicy.enabled=false", "podDisruptionBudget.enabled=false"],
     "placed": ["operator.nodeSelector.role=infra", "operator.priorityClassName=system-cluster-critical"],

@@ -1,0 +1,60 @@
+"""The chart's rules for Prometheus: its own promtool reads and tests them."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from tests.cluster.renders import template
+from tests.lab.tools import ToolMissingError, cache_folder
+
+ROOT = Path(__file__).parents[2]
+RULES = ROOT / "charts/handfast/files/rules.yaml"
+CASES = Path(__file__).with_name("rules.test.yaml")
+RUNBOOKS = ROOT / "docs/alerts.md"
+
+
+def promtool(*arguments: str, folder: Path) -> None:
+    program = cache_folder() / "tools/prometheus-debian/usr/bin/promtool"
+    if not program.exists():
+        raise ToolMissingError("promtool", str(program.parent))
+    done = subprocess.run([program, *arguments], cwd=folder, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def alerts() -> set[str]:
+    groups = yaml.safe_load(RULES.read_text())["groups"]
+    return {rule["alert"] for group in groups for rule in group["rules"] if "alert" in rule}
+
+
+def test_prometheus_accepts_them() -> None:
+    promtool("check", "rules", str(RULES), folder=ROOT)
+
+
+def test_each_alert_fires_when_its_fault_is_there_and_not_otherwise(tmp_path: Path) -> None:
+    shutil.copy(RULES, tmp_path)
+    shutil.copy(CASES, tmp_path)
+    promtool("test", "rules", CASES.name, folder=tmp_path)
+
+
+def test_no_alert_goes_untested() -> None:
+    fired: dict[str, list[bool]] = {}
+    for case in yaml.safe_load(CASES.read_text())["tests"]:
+        for check in case.get("alert_rule_test", []):
+            fired.setdefault(check["alertname"], []).append("exp_alerts" in check)
+    assert {name for name, checks in fired.items() if any(checks)} == alerts()
+
+
+def test_each_alert_has_its_page() -> None:
+    assert set(re.findall(r"^## (\w+)$", RUNBOOKS.read_text(), re.MULTILINE)) == alerts()
+
+
+def test_the_chart_brings_them_whole() -> None:
+    rendered: list[Any] = list(yaml.safe_load_all(template("--set", "metrics.rules.enabled=true")))
+    (rule,) = [each for each in rendered if each and each["kind"] == "PrometheusRule"]
+    assert rule["spec"] == yaml.safe_load(RULES.read_text())
