@@ -13,7 +13,8 @@ from typing import Any, Final
 import kopf
 from kubernetes.aio import client
 
-from . import certificates
+from . import belongings, certificates
+from .belongings import AUTHORITY_SECRET
 from .certificates import Credentials
 from .conditions import timestamp
 from .membership import PeerObject
@@ -23,7 +24,6 @@ from .store import Conflict, Failure, Store, secret_values
 from .tunnel_state import PodObject, TunnelObject
 from .worker import Key, Worker
 
-AUTHORITY_SECRET: Final = "handfast-ca"  # noqa: S105  a Secret's name
 LOGIN_SECONDS: Final = 600
 """The service account's token is another one after an hour at the latest."""
 
@@ -107,6 +107,7 @@ class Operator:
     async def prepare(self) -> None:
         """The authority, made once by whoever leads first."""
         self._authority = OperatorAuthority(await self._authority_credentials(), time.time())
+        await belongings.claim(self.store, self.settings)
 
     async def _authority_credentials(self) -> Credentials:
         namespace = self.settings.namespace

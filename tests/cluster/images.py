@@ -22,10 +22,12 @@ from .built import program
 PAUSE = "handfast.test/pause:1"
 COREDNS = "handfast.test/coredns:1"
 OPERATOR = "handfast.test/operator:1"
+OPERATOR_2 = "handfast.test/operator:2"
 TUNNEL = "handfast.test/tunnel:1"
+TUNNEL_2 = "handfast.test/tunnel:2"
 WORKLOAD = "handfast.test/workload:1"
 WORKLOAD_2 = "handfast.test/workload:2"
-"""The same image under another name, for tests of rollouts and patches."""
+"""The same images under another name, for tests of rollouts, upgrades and patches."""
 
 _ROOT = Path(__file__).parents[2]
 _WORKLOAD = Path(__file__).with_name("workload")
@@ -81,8 +83,8 @@ _TUNNEL_SOURCES = (
 )
 _OPERATOR_SOURCES = (*_TUNNEL_SOURCES, "operator/handfast_operator")
 RECIPES = (
-    Recipe((OPERATOR,), _ROOT, "operator", _OPERATOR_SOURCES, 200),
-    Recipe((TUNNEL,), _ROOT, "tunnel", _TUNNEL_SOURCES, 120),
+    Recipe((OPERATOR, OPERATOR_2), _ROOT, "operator", _OPERATOR_SOURCES, 200),
+    Recipe((TUNNEL, TUNNEL_2), _ROOT, "tunnel", _TUNNEL_SOURCES, 120),
     Recipe((WORKLOAD, WORKLOAD_2), _WORKLOAD, "workload", ("workload.py",), 120),
 )
 
