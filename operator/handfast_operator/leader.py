@@ -20,7 +20,7 @@ from .conditions import timestamp
 from .membership import PeerObject
 from .settings import Settings
 from .sidecars import Sidecars
-from .store import Conflict, Failure, Store, secret_values
+from .store import Conflict, Failure, Object, Store, secret_values
 from .tunnel_state import PodObject, TunnelObject
 from .worker import Key, Worker
 
@@ -36,6 +36,13 @@ class OperatorAuthority:
     def __init__(self, credentials: Credentials, now: float) -> None:
         self.credentials = credentials
         self._leaf = certificates.operator_leaf(credentials, now)
+
+    def expiries(self) -> dict[str, float]:
+        """When its certificates end, by what they are."""
+        return {
+            "authority": certificates.expiry(self.credentials.certificate),
+            "operator": certificates.expiry(self._leaf.certificate),
+        }
 
     def leaf(self, now: float) -> Credentials:
         if certificates.renewal(self._leaf.certificate) <= now:
@@ -74,18 +81,26 @@ class Operator:
     def pods(self, key: Key) -> list[PodObject]:
         return list(self._pods.get(key, ()))
 
+    def waiting(self) -> int:
+        """Of the Tunnels, those that something has changed for since they were last looked at."""
+        return sum(worker.waiting for worker in self.workers.values())
+
+    def certificate_expiries(self) -> dict[str, float]:
+        """The first one of each kind, in Unix seconds."""
+        pods = [expiry for worker in self.workers.values() if (expiry := worker.certificate_expiry)]
+        own = self._authority.expiries() if self._authority is not None else {}
+        return own | ({"pods": min(pods)} if pods else {})
+
     def lease_term(self) -> int:
         return self.transitions
 
-    async def announce(self, tunnel: TunnelObject, type: str, reason: str, message: str) -> None:
-        owner, now = tunnel.owner, timestamp(time.time())
-        logger.info("%s/%s: %s", owner.namespace, owner.name, message)
-        subject = {name: value for name, value in owner.reference.items() if name != "controller"}
-        subject["namespace"] = owner.namespace
+    async def announce(self, subject: Object, type: str, reason: str, message: str) -> None:
+        namespace, name, now = subject["namespace"], subject["name"], timestamp(time.time())
+        logger.info("%s %s/%s: %s", subject["kind"], namespace, name, message)
         event = {
             "apiVersion": "v1",
             "kind": "Event",
-            "metadata": {"generateName": f"{owner.name}.", "namespace": owner.namespace},
+            "metadata": {"generateName": f"{name}.", "namespace": namespace},
             "involvedObject": subject,
             "type": type,
             "reason": reason,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from handfast_operator.health import FIGURES, PREFIX
 from handfast_operator.roles import HANDOVER
 
 _DOCS = Path(__file__).parents[3] / "docs" / "kubernetes.md"
@@ -13,5 +14,13 @@ def test_the_handovers_table() -> None:
     rows = [
         f"| {each.name} | {each.old} | {each.new} | {each.service} | {each.call or ''} | {each.left_alone} |"
         for each in HANDOVER
+    ]
+    assert "\n".join(rows) in _DOCS.read_text()
+
+
+def test_the_operators_figures() -> None:
+    rows = [
+        f"| `{PREFIX}{each.name}{'{' + each.label + '}' if each.label else ''}` | {each.meaning} |"
+        for each in FIGURES
     ]
     assert "\n".join(rows) in _DOCS.read_text()
