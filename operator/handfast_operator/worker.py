@@ -175,6 +175,8 @@ class Worker:
             state = TunnelState(tunnel, ceiling=former.outbound_timestamp_ceiling)
             if former.active is not None:
                 state.active = former.active.model_dump(by_alias=True)
+            if former.last_handover is not None:
+                state.last_handover = former.last_handover.model_dump(by_alias=True)
             state.confirmed = former.applied_generation
             # Until it is found anew: all clients were given this one.
             state.endpoint = former.endpoint or None

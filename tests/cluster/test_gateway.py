@@ -122,10 +122,23 @@ def test_conflicts_are_told_to_the_younger(gateway: Gateway) -> None:
         found = gateway.api.wait("Peer", name, lambda found: condition(found, "Accepted") == "False", 20)
         (accepted,) = [each for each in found["status"]["conditions"] if each["type"] == "Accepted"]
         assert accepted["reason"] == reason
+        wait_told(gateway.api, "Peer", name, reason)
         assert condition(found, "Ready") == "False"
     gateway.wait_peer("first")
     gateway.api.delete("Peer", "first")
     gateway.wait_peer("key")
+
+
+def told(api: Api) -> set[tuple[str, str, str]]:
+    """Of what events tell: kind, name and reason."""
+    return {
+        (each["involvedObject"]["kind"], each["involvedObject"]["name"], each["reason"])
+        for each in api.list("Event")
+    }
+
+
+def wait_told(api: Api, *what: str) -> None:
+    wait_until(lambda: what in told(api), 10, f"an event: {what}", interval=0.2)
 
 
 def test_two_tunnels_do_not_know_each_other(gateway: Gateway, outside: Outside) -> None:
