@@ -118,7 +118,11 @@ class Conductor:
         known = self.state.seen[pod.uid]
         try:
             async with asyncio.timeout(PROBE_SECONDS):
-                known.status = await (await self._sidecar(pod)).status(peers=False)
+                status = await (await self._sidecar(pod)).status(peers=False)
+            if status.pod_uid != pod.uid:
+                # On a node's own network the next pod has the address where the former one still answers.
+                raise ControlError(f"at its address {status.pod_uid} answers")
+            known.status = status
             known.failures, known.lost = 0, False
         except (ControlError, Refused, TimeoutError) as error:
             known.failures += 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
+from dataclasses import replace
 
 import pytest
 
@@ -227,3 +228,19 @@ def test_a_failover_is_told_as_one() -> None:
     asyncio.run(run())
     assert world.active() == ["old", "new"]
     assert world.events[-1] == "FailedOver"
+
+
+def test_a_pod_is_not_taken_for_another_at_the_same_address() -> None:
+    """As on a node's own network, where the former one still answers."""
+    world = begun()
+    old, new = world.pods
+
+    async def run() -> None:
+        conductor, _ = world.operator()
+        pods = [old.object(), replace(new.object(), address=old.name)]
+        await conductor.tick(pods, woken=True)
+        answers = {view.name: view.answer for view in conductor.views(pods)}
+        assert answers["old"] is not None
+        assert answers["new"] is None
+
+    asyncio.run(run())
