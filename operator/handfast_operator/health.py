@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -43,14 +43,22 @@ async def served(operator: Operator) -> AsyncIterator[None]:
         await runner.cleanup()
 
 
+PREFIX: Final = "handfast_operator_"
+
+
 @dataclass(frozen=True)
 class Figure:
     name: str
     kind: str
     meaning: str
-    value: Callable[[Operator, float], float | dict[str, float]]
-    """At a time of the monotonic clock. A dict has one for each value of `label`."""
-    label: str = ""
+    value: Callable[[Operator, float], float | Mapping[tuple[str, ...], float]]
+    """At a time of the monotonic clock. A mapping has one for the values of each set of `labels`."""
+    labels: tuple[str, ...] = ()
+
+    @property
+    def series(self) -> str:
+        """As docs show it."""
+        return PREFIX + self.name + (f"{{{','.join(self.labels)}}}" if self.labels else "")
 
 
 FIGURES: Final = (
@@ -85,11 +93,24 @@ FIGURES: Final = (
         "gauge",
         "When the first certificate of each kind ends, in Unix time.",
         lambda operator, _: operator.certificate_expiries(),
-        label="of",
+        labels=("of",),
+    ),
+    Figure(
+        "tunnel_generation",
+        "gauge",
+        "Of the configuration that a Tunnel's pods are to have.",
+        lambda operator, _: operator.generations(),
+        labels=("namespace", "tunnel"),
+    ),
+    Figure(
+        "tunnel_condition",
+        "gauge",
+        "1 where a Tunnel's condition is True, 0 where it is False.",
+        lambda operator, _: operator.conditions(),
+        labels=("namespace", "tunnel", "type"),
     ),
 )
-"""docs/kubernetes.md shows them; each name begins with PREFIX."""
-PREFIX: Final = "handfast_operator_"
+"""docs/kubernetes.md shows them."""
 
 
 def render(operator: Operator, now: float) -> str:
@@ -98,8 +119,13 @@ def render(operator: Operator, now: float) -> str:
     for figure in FIGURES:
         name, value = PREFIX + figure.name, figure.value(operator, now)
         lines += [f"# HELP {name} {figure.meaning}", f"# TYPE {name} {figure.kind}"]
-        if isinstance(value, dict):
-            lines += [f'{name}{{{figure.label}="{which}"}} {each:.0f}' for which, each in value.items()]
+        if isinstance(value, Mapping):
+            lines += [f"{name}{{{_labels(figure, which)}}} {each:.0f}" for which, each in value.items()]
         else:
             lines.append(f"{name} {value}")
     return "\n".join([*lines, ""])
+
+
+def _labels(figure: Figure, values: tuple[str, ...]) -> str:
+    """None of them needs an escape: they are names in Kubernetes, or ours."""
+    return ",".join(f'{label}="{value}"' for label, value in zip(figure.labels, values, strict=True))

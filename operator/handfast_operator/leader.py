@@ -85,11 +85,23 @@ class Operator:
         """Of the Tunnels, those that something has changed for since they were last looked at."""
         return sum(worker.waiting for worker in self.workers.values())
 
-    def certificate_expiries(self) -> dict[str, float]:
+    def generations(self) -> dict[tuple[str, ...], float]:
+        return {key: worker.generation for key, worker in self.workers.items() if worker.generation}
+
+    def conditions(self) -> dict[tuple[str, ...], float]:
+        """By namespace, Tunnel and type; those that are neither True nor False are left out."""
+        return {
+            (*key, name): holds
+            for key, worker in self.workers.items()
+            for name, holds in worker.conditions.items()
+        }
+
+    def certificate_expiries(self) -> dict[tuple[str, ...], float]:
         """The first one of each kind, in Unix seconds."""
         pods = [expiry for worker in self.workers.values() if (expiry := worker.certificate_expiry)]
         own = self._authority.expiries() if self._authority is not None else {}
-        return own | ({"pods": min(pods)} if pods else {})
+        found = own | ({"pods": min(pods)} if pods else {})
+        return {(kind,): expiry for kind, expiry in found.items()}
 
     def lease_term(self) -> int:
         return self.transitions

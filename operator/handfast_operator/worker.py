@@ -91,6 +91,17 @@ class Worker:
     def certificate_expiry(self) -> float | None:
         return self._reconciler.certificate_expiry if self._reconciler is not None else None
 
+    @property
+    def generation(self) -> int:
+        """Of the configuration; 0 while there is none."""
+        return self._state.config.generation if self._state is not None and self._state.config else 0
+
+    @property
+    def conditions(self) -> dict[str, bool]:
+        """By type, as they were last written."""
+        found = (self._status or {}).get("conditions", ())
+        return {each["type"]: each["status"] == "True" for each in found if each["status"] != "Unknown"}
+
     def mark(self) -> None:
         """A spec, a Peer, or an object that was made from them has changed."""
         self._dirty.set()

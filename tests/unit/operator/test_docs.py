@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from handfast_operator.health import FIGURES, PREFIX
+from handfast_operator.health import FIGURES
 from handfast_operator.roles import HANDOVER
 
 _DOCS = Path(__file__).parents[3] / "docs" / "kubernetes.md"
@@ -19,8 +19,5 @@ def test_the_handovers_table() -> None:
 
 
 def test_the_operators_figures() -> None:
-    rows = [
-        f"| `{PREFIX}{each.name}{'{' + each.label + '}' if each.label else ''}` | {each.meaning} |"
-        for each in FIGURES
-    ]
+    rows = [f"| `{each.series}` | {each.meaning} |" for each in FIGURES]
     assert "\n".join(rows) in _DOCS.read_text()

@@ -12,7 +12,11 @@ from handfast_operator import certificates
 from handfast_operator.health import FIGURES, PREFIX, render
 from handfast_operator.leader import Operator, OperatorAuthority
 from handfast_operator.settings import Settings
+from handfast_operator.tunnel_state import TunnelState
 from handfast_operator.worker import Worker
+
+from .objects import tunnel_object
+from .test_documents import configuration
 
 NOW = 1_750_000_000.0
 
@@ -38,7 +42,7 @@ def samples(operator: Operator, now: float) -> dict[str, float]:
 def test_before_it_leads() -> None:
     found = samples(operator(authority=False), time.monotonic())
     assert found["leading"] == 0
-    assert {figure.name for figure in FIGURES if not figure.label} == found.keys()
+    assert {figure.name for figure in FIGURES if not figure.labels} == found.keys()
 
 
 def test_what_it_has_done_and_heard() -> None:
@@ -56,6 +60,21 @@ def test_a_tunnel_waits_from_a_change_until_it_is_looked_at() -> None:
     worker.mark()
     found = samples(subject, 0)
     assert (found["queue_depth"], found["tunnels"]) == (1, 1)
+
+
+def test_what_alerts_ask_of_a_tunnel() -> None:
+    subject = operator()
+    worker = subject.workers["vpn", "office"] = Worker(subject, ("vpn", "office"))
+    assert not [name for name in samples(subject, 0) if "vpn" in name]
+    worker._state = TunnelState(tunnel_object(), config=configuration())
+    statuses = {"KeyAvailable": "False", "Active": "True", "ForwardingReady": "Unknown"}
+    worker._status = {"conditions": [{"type": name, "status": each} for name, each in statuses.items()]}
+    found = samples(subject, 0)
+    assert found["tunnel_generation/vpn/office"] == configuration().generation
+    assert {name: value for name, value in found.items() if name.startswith("tunnel_condition")} == {
+        "tunnel_condition/vpn/office/KeyAvailable": 0,
+        "tunnel_condition/vpn/office/Active": 1,
+    }
 
 
 def test_certificates_end_when_they_say() -> None:
