@@ -2,7 +2,8 @@
 
 Each object that is listed makes a toggle when it is found and drops it when it is indexed; each time kopf
 wakes all objects that wait for the last one: with 10,000 Peers 200 million times, for minutes. Here they are
-woken when that changes what they wait for.
+woken when that changes what they wait for. No setting of kopf's chooses the set: it makes its own
+(`orchestration.py`), and without one nobody says when an index is full.
 """
 
 from __future__ import annotations

@@ -77,6 +77,10 @@ def renewal(certificate: str) -> float:
     return (born + _SKEW + RENEW_AFTER).timestamp()
 
 
+def expiry(certificate: str) -> float:
+    return x509.load_pem_x509_certificate(certificate.encode()).not_valid_after_utc.timestamp()
+
+
 def issued_by(certificate: str, authority: str) -> bool:
     issuer = x509.load_pem_x509_certificate(authority.encode())
     try:

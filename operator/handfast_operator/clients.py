@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 from handfast_tunnel.control import PeerSpec as Line
 
-from . import client_config, documents, keys, materials, membership, names, status, workload
+from . import client_config, documents, keys, materials, membership, names, news, status, workload
 from .addresses import Resting
 from .conditions import Finding, timestamp
 from .fingerprint import fingerprint
@@ -24,12 +24,17 @@ IN_FLIGHT: Final = 50
 _QUIET: Final = ("connected", "lastConnectedTime")
 
 
+Announce = Callable[[Object, str, str, str], Awaitable[None]]
+"""Of which object, and the type, reason and message of an event."""
+
+
 @dataclass(slots=True)
 class Clients:
     """It remembers what it has read and written, until `forget`."""
 
     store: Store
     state: TunnelState
+    announce: Announce
     settled: str = ""
     """The fingerprint of what all clients' configurations were made of, when they last were all in order."""
     _materials: dict[str, Material | Missing] = field(default_factory=dict)
@@ -204,6 +209,7 @@ class Clients:
             await self._write_peer_status(*each)
 
     async def _write_peer_status(self, peer: PeerObject, wanted: Object) -> None:
+        former = self._statuses.get(peer.uid) or peer.raw_status
         self._statuses[peer.uid] = wanted
         try:
             async with self._slots:
@@ -211,6 +217,9 @@ class Clients:
         except Exception:
             self._statuses.pop(peer.uid, None)
             raise
+        for reason, message in news.of_peer(former.get("conditions", ()), wanted["conditions"]):
+            async with self._slots:
+                await self.announce(peer.subject, "Warning", reason, message)
 
     def _peer_status(self, member: Member, now: float) -> Object:
         peer, state = member.peer, self.state
@@ -229,7 +238,9 @@ class Clients:
             since = last["lastConnectedTime"]
         material = self._materials[peer.uid]
         rotation = former.key_rotation if isinstance(material, Missing) else peer.spec.key_rotation
-        known = status.Known(public, rotation, generation if confirmed else None, connected, since, last)
+        # A key that was made for a Peer which is refused is in no Secret yet: it may still be another one.
+        shown = public if member.refusal is None else peer.spec.public_key or former.public_key
+        known = status.Known(shown, rotation, generation if confirmed else None, connected, since, last)
         return status.peer(member, known, self._config_ready(member), now)
 
     def _was_programmed(self, peer: PeerObject, generation: int) -> bool:

@@ -5,15 +5,24 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from handfast_tunnel.control import ControlError, Export, Patch, PeerState, Refused, Role, State, Status
+from handfast_tunnel.control import (
+    ControlError,
+    Export,
+    Patch,
+    PeerState,
+    Refused,
+    Role,
+    State,
+    Status,
+    stamps,
+)
 from handfast_tunnel.control.client import ControlClient
 
-from . import documents, names, roles, tai64n, workload
+from . import documents, names, outcome, roles, workload
 from .conditions import timestamp
 from .roles import HANDOVER, Activate, Call, Commit, Flip, Handover, PodView, Tell, Thaw, View
 from .sidecars import Sidecars
@@ -28,7 +37,7 @@ PEERS_SECONDS: Final = 5.0
 """Between two questions for who is connected."""
 STATE_SECONDS: Final = 300.0
 """Between two copies of the endpoints in the state Secret."""
-RESERVED_SECONDS: Final = 60.0
+RESERVED_NS: Final = 60 * 10**9
 """How far ahead time stamps are reserved: a new pod starts above them, whatever its clock says."""
 ACTIVE_COST: Final = "100"
 """Deployments remove pods of lower cost first."""
@@ -51,6 +60,7 @@ class Conductor:
     announce: Announce
     _peers_at: float = 0.0
     _state_at: float = 0.0
+    _outcome_until: float = 0.0
     _stored_peers: tuple[PeerState, ...] = ()
     _export: Export | None = field(default=None, repr=False)
 
@@ -108,7 +118,11 @@ class Conductor:
         known = self.state.seen[pod.uid]
         try:
             async with asyncio.timeout(PROBE_SECONDS):
-                known.status = await (await self._sidecar(pod)).status(peers=False)
+                status = await (await self._sidecar(pod)).status(peers=False)
+            if status.pod_uid != pod.uid:
+                # On a node's own network the next pod has the address where the former one still answers.
+                raise ControlError(f"at its address {status.pod_uid} answers")
+            known.status = status
             known.failures, known.lost = 0, False
         except (ControlError, Refused, TimeoutError) as error:
             known.failures += 1
@@ -204,8 +218,9 @@ class Conductor:
                 case Handover():
                     await self._hand_over(action, by_uid)
                 case Activate(pod, term):
+                    former = (self.state.active or {}).get("pod")
                     await self._activate(by_uid[pod.uid], term, None)
-                    await self.announce("Normal", "Activated", f"Pod {pod.name} is active, at term {term}")
+                    await self.announce(*_activated(pod.name, former, term))
                 case Flip(pod):
                     await self._flip(pod.name)
                 case Commit(pod, term):
@@ -242,6 +257,7 @@ class Conductor:
             "peers": sum(self.state.connected.values()),
         }
         self._peers_at = time.monotonic() - PEERS_SECONDS + 2
+        self._outcome_until = time.monotonic() + outcome.WINDOW_SECONDS
 
     async def _drain(self, old: PodObject, new: PodObject, term: int) -> None:
         sidecar = await self._sidecar(old)
@@ -291,8 +307,8 @@ class Conductor:
     # Marks, endpoints, who is connected
 
     def _reserve(self) -> None:
-        latest = max([time.time(), *(tai64n.seconds(stamp) for stamp in self._stamps())])
-        self.state.ceiling = tai64n.encode(latest + RESERVED_SECONDS)
+        latest = max([time.time_ns(), *map(stamps.from_text, self._stamps())])
+        self.state.ceiling = stamps.to_text(latest + RESERVED_NS)
 
     def _stamps(self) -> list[str]:
         sent = [seen.status.outbound_stamp for seen in self.state.seen.values() if seen.status]
@@ -300,11 +316,11 @@ class Conductor:
 
     def _reserve_if_needed(self) -> bool:
         """At half of what was reserved, while handshakes are sent."""
-        stamps = self._stamps()
-        if not stamps or not self.state.ceiling:
+        sent = self._stamps()
+        if not sent or not self.state.ceiling:
             return False
-        left = tai64n.seconds(self.state.ceiling) - max(map(tai64n.seconds, stamps))
-        if left > RESERVED_SECONDS / 2:
+        left = stamps.from_text(self.state.ceiling) - max(map(stamps.from_text, sent))
+        if left > RESERVED_NS / 2:
             return False
         self._reserve()
         return True
@@ -322,10 +338,8 @@ class Conductor:
             return
         peers = status.peers or ()
         self.state.connected = {peer.public_key: peer.connected for peer in peers}
-        if self.state.last_handover is not None and "method" not in self.state.last_handover:
-            methods = Counter(peer.method for peer in peers if peer.method)
-            if methods:
-                self.state.last_handover["method"] = methods.most_common(1)[0][0]
+        if self.state.last_handover is not None and now < self._outcome_until:
+            self.state.last_handover |= outcome.of_handover(peers)
         reserved = self._reserve_if_needed()
         if reserved or now - self._state_at >= STATE_SECONDS:
             await self._store_state(status, now)
@@ -354,3 +368,11 @@ class Conductor:
     async def _sidecar(self, pod: PodObject) -> ControlClient:
         owner = self.state.tunnel.owner
         return await self.sidecars.at(pod.address or "", owner.namespace, owner.name)
+
+
+def _activated(pod: str, former: str | None, term: int) -> tuple[str, str, str]:
+    """The event: type, reason and message."""
+    if former in {None, pod}:
+        return "Normal", "Activated", f"Pod {pod} is active, at term {term}"
+    message = f"Pod {pod} took over at term {term}, without {former}: that one is gone or does not answer"
+    return "Warning", "FailedOver", f"{message}. Clients shake hands anew"

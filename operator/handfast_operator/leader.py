@@ -13,17 +13,17 @@ from typing import Any, Final
 import kopf
 from kubernetes.aio import client
 
-from . import certificates
+from . import belongings, certificates
+from .belongings import AUTHORITY_SECRET
 from .certificates import Credentials
 from .conditions import timestamp
 from .membership import PeerObject
 from .settings import Settings
 from .sidecars import Sidecars
-from .store import Conflict, Failure, Store, secret_values
+from .store import Conflict, Failure, Object, Store, secret_values
 from .tunnel_state import PodObject, TunnelObject
 from .worker import Key, Worker
 
-AUTHORITY_SECRET: Final = "handfast-ca"  # noqa: S105  a Secret's name
 LOGIN_SECONDS: Final = 600
 """The service account's token is another one after an hour at the latest."""
 
@@ -36,6 +36,13 @@ class OperatorAuthority:
     def __init__(self, credentials: Credentials, now: float) -> None:
         self.credentials = credentials
         self._leaf = certificates.operator_leaf(credentials, now)
+
+    def expiries(self) -> dict[str, float]:
+        """When its certificates end, by what they are."""
+        return {
+            "authority": certificates.expiry(self.credentials.certificate),
+            "operator": certificates.expiry(self._leaf.certificate),
+        }
 
     def leaf(self, now: float) -> Credentials:
         if certificates.renewal(self._leaf.certificate) <= now:
@@ -74,18 +81,38 @@ class Operator:
     def pods(self, key: Key) -> list[PodObject]:
         return list(self._pods.get(key, ()))
 
+    def waiting(self) -> int:
+        """Of the Tunnels, those that something has changed for since they were last looked at."""
+        return sum(worker.waiting for worker in self.workers.values())
+
+    def generations(self) -> dict[tuple[str, ...], float]:
+        return {key: worker.generation for key, worker in self.workers.items() if worker.generation}
+
+    def conditions(self) -> dict[tuple[str, ...], float]:
+        """By namespace, Tunnel and type; those that are neither True nor False are left out."""
+        return {
+            (*key, name): holds
+            for key, worker in self.workers.items()
+            for name, holds in worker.conditions.items()
+        }
+
+    def certificate_expiries(self) -> dict[tuple[str, ...], float]:
+        """The first one of each kind, in Unix seconds."""
+        pods = [expiry for worker in self.workers.values() if (expiry := worker.certificate_expiry)]
+        own = self._authority.expiries() if self._authority is not None else {}
+        found = own | ({"pods": min(pods)} if pods else {})
+        return {(kind,): expiry for kind, expiry in found.items()}
+
     def lease_term(self) -> int:
         return self.transitions
 
-    async def announce(self, tunnel: TunnelObject, type: str, reason: str, message: str) -> None:
-        owner, now = tunnel.owner, timestamp(time.time())
-        logger.info("%s/%s: %s", owner.namespace, owner.name, message)
-        subject = {name: value for name, value in owner.reference.items() if name != "controller"}
-        subject["namespace"] = owner.namespace
+    async def announce(self, subject: Object, type: str, reason: str, message: str) -> None:
+        namespace, name, now = subject["namespace"], subject["name"], timestamp(time.time())
+        logger.info("%s %s/%s: %s", subject["kind"], namespace, name, message)
         event = {
             "apiVersion": "v1",
             "kind": "Event",
-            "metadata": {"generateName": f"{owner.name}.", "namespace": owner.namespace},
+            "metadata": {"generateName": f"{name}.", "namespace": namespace},
             "involvedObject": subject,
             "type": type,
             "reason": reason,
@@ -107,6 +134,7 @@ class Operator:
     async def prepare(self) -> None:
         """The authority, made once by whoever leads first."""
         self._authority = OperatorAuthority(await self._authority_credentials(), time.time())
+        await belongings.claim(self.store, self.settings)
 
     async def _authority_credentials(self) -> Credentials:
         namespace = self.settings.namespace

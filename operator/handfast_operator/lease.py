@@ -20,7 +20,7 @@ DURATION: Final = 15.0
 DEADLINE: Final = 10.0
 RETRY: Final = 2.0
 NAME: Final = "handfast-operator"
-_API: Final = ("coordination.k8s.io/v1", "Lease")
+API: Final = ("coordination.k8s.io/v1", "Lease")
 
 logger = logging.getLogger(__name__)
 
@@ -102,7 +102,7 @@ class Lease:
         return True
 
     async def _read(self) -> Object | None:
-        return await self._store.get(*_API, self._namespace, NAME)
+        return await self._store.get(*API, self._namespace, NAME)
 
     async def _create(self) -> bool:
         now = _micro_time()
@@ -114,7 +114,7 @@ class Lease:
             "renewTime": now,
             "leaseTransitions": 1,
         }
-        await self._store.create({"apiVersion": _API[0], "kind": _API[1], "metadata": metadata, "spec": spec})
+        await self._store.create({"apiVersion": API[0], "kind": API[1], "metadata": metadata, "spec": spec})
         self.transitions = 1
         return True
 
@@ -144,7 +144,7 @@ class Lease:
 
     async def _write(self, lease: Object, change: Object) -> None:
         version = {"resourceVersion": lease["metadata"]["resourceVersion"]}
-        await self._store.merge(*_API, self._namespace, NAME, {"metadata": version, "spec": change})
+        await self._store.merge(*API, self._namespace, NAME, {"metadata": version, "spec": change})
 
 
 def _micro_time() -> str:

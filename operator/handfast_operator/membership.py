@@ -15,6 +15,7 @@ from ipaddress import ip_network
 from typing import Any
 
 from . import addresses as allocation
+from . import news
 from .addresses import Address, Network
 from .resources import PeerSpec, PeerStatus, TunnelSpec
 
@@ -46,6 +47,11 @@ class PeerObject:
             status=PeerStatus.model_validate(raw),
             raw_status=raw,
         )
+
+    @property
+    def subject(self) -> dict[str, Any]:
+        """As events name it."""
+        return news.subject("Peer", self.namespace, self.name, self.uid)
 
     @property
     def age(self) -> tuple[str, str]:

@@ -29,6 +29,8 @@ MISSING_CHECK_SECONDS: Final = 10.0
 """Secrets are not watched: so often it is looked for one that somebody has to make."""
 CLIENTS_ANNOTATION: Final = f"{GROUP}/clients"
 """On the config Secret: a fingerprint of what all client configurations were made of."""
+KEY_ANNOTATION: Final = f"{GROUP}/key-source"
+"""On the config Secret: which Secret, and which item of it, the key that is served comes from."""
 
 logger = logging.getLogger(__name__)
 
@@ -58,7 +60,11 @@ class Reconciler:
     _applied: dict[tuple[str, str], str] = field(default_factory=dict)
     """By kind and name: a fingerprint of what was applied; an empty one where it was removed."""
     _config_known: bool = False
+    _key_source: str = ""
+    """As KEY_ANNOTATION has it."""
     _tls_renewal: float = 0.0
+    certificate_expiry: float | None = None
+    """Of the Tunnel's pods."""
     _next_check: float = 0.0
 
     async def reconcile(self, peers: list[PeerObject], now: float) -> float:
@@ -74,6 +80,7 @@ class Reconciler:
             return now + MISSING_CHECK_SECONDS
         missing |= await self.clients.admit(peers, now)
         await self._write_config()
+        await self._note_key_source()
         await self._workload()
         await self._client_secrets()
         due = [self._next_check, self._tls_renewal]
@@ -101,6 +108,7 @@ class Reconciler:
         if self._tls_renewal == 0.0 and not self._applied and self.state.config is None:
             # At the first look only: later it is known from what was read and written.
             self.clients.settled = (metadata.get("annotations") or {}).get(CLIENTS_ANNOTATION, "")
+        self._key_source = (metadata.get("annotations") or {}).get(KEY_ANNOTATION, "")
         self.state.config = _decoded(secret)
         self._config_known = True
 
@@ -122,6 +130,7 @@ class Reconciler:
             values = {"tls.crt": certificate, "tls.key": leaf.key, "ca.crt": authority.certificate}
             await self.store.apply(self._secret(names.tls_secret(owner.name), values))
         self._tls_renewal = certificates.renewal(certificate)
+        self.certificate_expiry = certificates.expiry(certificate)
 
     async def _find_key(self) -> bool:
         """False where it is missing; then the last one serves on, if there is one."""
@@ -138,17 +147,14 @@ class Reconciler:
 
     async def _private_key(self) -> keys.KeyPair:
         """Raises KeyUnavailableError."""
-        tunnel = self.state.tunnel
-        owner, reference = tunnel.owner, tunnel.spec.private_key_secret_ref
-        name, item = (
-            (reference.name, reference.key) if reference else (names.key_secret(owner.name), "privateKey")
-        )
-        secret = await self.store.get("v1", "Secret", owner.namespace, name)
+        name, item = self._key_place()
+        # Only whoever changes the spec asks for another key; a Secret can be changed by mistake.
+        moved = self._key_source not in {"", f"{name}/{item}"}
+        known = "" if moved else self._known_key()
+        generated = self.state.tunnel.spec.private_key_secret_ref is None
+        secret = await self.store.get("v1", "Secret", self.state.tunnel.owner.namespace, name)
         text = secret_values(secret or {}).get(item)
-        if text is None and reference is None and secret is None and not tunnel.status.public_key:
-            if self.state.config is not None:
-                # The status may be lost, as in a restored backup; clients know the key all the same.
-                raise _key_missing(f"Secret {name} is gone")
+        if generated and secret is None and not known:
             return await self._make_key(name)
         if text is None:
             why = "is not there" if secret is None else f"has no value {item}"
@@ -157,9 +163,30 @@ class Reconciler:
             pair = keys.pair(text)
         except keys.KeyMaterialError as error:
             raise _key_missing(f"{item} of Secret {name} {error}") from None
-        if reference is None and tunnel.status.public_key not in {"", pair.public}:
-            raise _key_missing(f"Secret {name} holds another key than the one that clients know")
+        if known not in {"", pair.public}:
+            raise _key_changed(name)
         return pair
+
+    def _key_place(self) -> tuple[str, str]:
+        """Of the Secret, and its item."""
+        reference = self.state.tunnel.spec.private_key_secret_ref
+        if reference is None:
+            return names.key_secret(self.state.tunnel.owner.name), "privateKey"
+        return reference.name, reference.key
+
+    def _known_key(self) -> str:
+        """The public key that clients have; the status may be lost, as in a restored backup."""
+        config = self.state.config
+        return self.state.tunnel.status.public_key or (
+            keys.pair(config.tunnel.private_key).public if config is not None else ""
+        )
+
+    async def _note_key_source(self) -> None:
+        source = "/".join(self._key_place())
+        if source == self._key_source or self.state.findings["KeyAvailable"].status != "True":
+            return
+        await self._annotate(KEY_ANNOTATION, source)
+        self._key_source = source
 
     async def _make_key(self, name: str) -> keys.KeyPair:
         tunnel = self.state.tunnel
@@ -248,14 +275,18 @@ class Reconciler:
         await self.clients.write_secrets()
         if settled or not self.state.endpoint:
             return
+        await self._annotate(CLIENTS_ANNOTATION, made_of)
+        self.clients.settled = made_of
+
+    async def _annotate(self, annotation: str, value: str) -> None:
+        """The config Secret."""
         owner = self.state.tunnel.owner
-        patch = {"metadata": {"annotations": {CLIENTS_ANNOTATION: made_of}}}
+        patch = {"metadata": {"annotations": {annotation: value}}}
         written = await self.store.merge(
             "v1", "Secret", owner.namespace, names.config_secret(owner.name), patch
         )
         if written is not None:
             self.state.config_version = written["metadata"]["resourceVersion"]
-        self.clients.settled = made_of
 
     # What runs
 
@@ -320,6 +351,15 @@ def _key_missing(what: str) -> KeyUnavailableError:
         " backup. The pods go on with what they have"
     )
     return KeyUnavailableError(Finding("KeyAvailable", "False", "KeyMissing", message))
+
+
+def _key_changed(name: str) -> KeyUnavailableError:
+    message = (
+        f"Secret {name} holds another key than the one that clients know. That one is served on: restore the"
+        " Secret, or, to serve another key, put it into another Secret and name that in"
+        " spec.privateKeySecretRef"
+    )
+    return KeyUnavailableError(Finding("KeyAvailable", "False", "KeyChanged", message))
 
 
 def _decoded(secret: Object | None) -> Configuration | None:

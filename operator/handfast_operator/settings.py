@@ -18,6 +18,10 @@ class Settings:
     """Where the operator runs, and keeps its Lease and its authority."""
     identity: str = "operator"
     """Its pod's name: who holds the Lease."""
+    deployment: str = ""
+    """Its Deployment, to which belongs what it makes beside itself."""
+    tunnels_stay: bool = True
+    """Whether they do when that is deleted."""
     watch_namespaces: tuple[str, ...] = ()
     """Which namespaces it serves; none means all."""
     tunnel_image: str = "handfast-tunnel:latest"
@@ -54,6 +58,8 @@ def _words(text: str) -> tuple[str, ...]:
 _VARIABLES: Mapping[str, tuple[str, Any]] = {
     "HANDFAST_NAMESPACE": ("namespace", str),
     "HANDFAST_IDENTITY": ("identity", str),
+    "HANDFAST_DEPLOYMENT": ("deployment", str),
+    "HANDFAST_TUNNELS_STAY": ("tunnels_stay", json.loads),
     "HANDFAST_WATCH_NAMESPACES": ("watch_namespaces", _words),
     "HANDFAST_TUNNEL_IMAGE": ("tunnel_image", str),
     "HANDFAST_IMAGE_PULL_POLICY": ("image_pull_policy", str),

@@ -16,7 +16,7 @@ from typing import Any, Final, Protocol
 from kubernetes.aio.client.exceptions import ApiException
 from kubernetes.aio.dynamic.exceptions import ForbiddenError
 
-from . import status, workload
+from . import news, status, workload
 from .clients import Clients
 from .conductor import Conductor
 from .membership import PeerObject
@@ -24,7 +24,7 @@ from .names import NOBODY, POD_LABEL
 from .reconciler import Authority, Reconciler
 from .settings import Settings
 from .sidecars import Sidecars
-from .store import Store
+from .store import Object, Store
 from .tunnel_state import PodObject, TunnelObject, TunnelState
 
 QUIET_SECONDS: Final = 0.05
@@ -56,7 +56,7 @@ class World(Protocol):
 
     def lease_term(self) -> int: ...
 
-    async def announce(self, tunnel: TunnelObject, type: str, reason: str, message: str) -> None: ...
+    async def announce(self, subject: Object, type: str, reason: str, message: str) -> None: ...
 
 
 class Worker:
@@ -82,6 +82,25 @@ class Worker:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    @property
+    def waiting(self) -> bool:
+        return self._dirty.is_set()
+
+    @property
+    def certificate_expiry(self) -> float | None:
+        return self._reconciler.certificate_expiry if self._reconciler is not None else None
+
+    @property
+    def generation(self) -> int:
+        """Of the configuration; 0 while there is none."""
+        return self._state.config.generation if self._state is not None and self._state.config else 0
+
+    @property
+    def conditions(self) -> dict[str, bool]:
+        """By type, as they were last written."""
+        found = (self._status or {}).get("conditions", ())
+        return {each["type"]: each["status"] == "True" for each in found if each["status"] != "Unknown"}
 
     def mark(self) -> None:
         """A spec, a Peer, or an object that was made from them has changed."""
@@ -150,11 +169,12 @@ class Worker:
             for peer in self._world.peers(self._key)
             if (wanted := status.tunnel_not_found(peer, now)) != peer.raw_status
         ]
-        calls = (
-            self._world.store.apply_status("Peer", peer.namespace, peer.name, wanted)
-            for peer, wanted in peers
-        )
-        await asyncio.gather(*calls)
+        await asyncio.gather(*(self._tell_orphan(*each) for each in peers))
+
+    async def _tell_orphan(self, peer: PeerObject, wanted: Object) -> None:
+        await self._world.store.apply_status("Peer", peer.namespace, peer.name, wanted)
+        for reason, message in news.of_peer(peer.raw_status.get("conditions", ()), wanted["conditions"]):
+            await self._world.announce(peer.subject, "Warning", reason, message)
 
     def _forget(self) -> None:
         self._state = self._reconciler = self._conductor = self._status = None
@@ -166,21 +186,22 @@ class Worker:
             state = TunnelState(tunnel, ceiling=former.outbound_timestamp_ceiling)
             if former.active is not None:
                 state.active = former.active.model_dump(by_alias=True)
+            if former.last_handover is not None:
+                state.last_handover = former.last_handover.model_dump(by_alias=True)
             state.confirmed = former.applied_generation
             # Until it is found anew: all clients were given this one.
             state.endpoint = former.endpoint or None
             self._state = state
             self._status = dict(tunnel.raw_status)
-            self._reconciler = Reconciler(
-                world.store, world.settings, world.authority, state, Clients(world.store, state)
-            )
+            clients = Clients(world.store, state, world.announce)
+            self._reconciler = Reconciler(world.store, world.settings, world.authority, state, clients)
             self._conductor = Conductor(world.store, world.sidecars, state, world.lease_term, self._announce)
         self._state.tunnel = tunnel
         return self._reconciler
 
     async def _announce(self, type: str, reason: str, message: str) -> None:
         if self._state is not None:
-            await self._world.announce(self._state.tunnel, type, reason, message)
+            await self._world.announce(self._state.tunnel.owner.subject, type, reason, message)
 
     # Roles
 
@@ -242,18 +263,8 @@ class Worker:
         except BaseException:
             self._status = None
             raise
-        await self._tell_changes(former or {}, wanted)
-
-    async def _tell_changes(self, former: dict[str, Any], wanted: dict[str, Any]) -> None:
-        """Events for conditions that went from good to bad."""
-        before = {each["type"]: each["status"] for each in former.get("conditions", ())}
-        for each in wanted["conditions"]:
-            bad = "True" if each["type"] == "Degraded" else "False"
-            if each["type"] in _TOLD and each["status"] == bad != before.get(each["type"]):
-                await self._announce("Warning", each["reason"], each["message"])
-
-
-_TOLD: Final = {"KeyAvailable", "ForwardingReady", "Degraded"}
+        for reason, message in news.of_tunnel((former or {}).get("conditions", ()), wanted["conditions"]):
+            await self._announce("Warning", reason, message)
 
 
 def _selected(service: Mapping[str, Any]) -> str | None:

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from . import names
+from . import names, news
 from .resources import API_VERSION, TunnelSpec
 from .resources.tunnel import Gateway
 from .settings import Settings
@@ -38,6 +38,11 @@ class Owner:
     @property
     def reference(self) -> Object:
         return owner_reference("Tunnel", self.name, self.uid)
+
+    @property
+    def subject(self) -> Object:
+        """As events name it."""
+        return news.subject("Tunnel", self.namespace, self.name, self.uid)
 
     def metadata(self, name: str) -> Object:
         return {

@@ -73,6 +73,10 @@ class Api:
             return self.get(kind, name)
         return None
 
+    def everywhere(self, kind: str) -> list[Object]:
+        items: list[Object] = self._resource(kind).get().to_dict()["items"]
+        return items
+
     def list(self, kind: str, selector: str = "") -> list[Object]:
         found = self._resource(kind).get(namespace=self.namespace, label_selector=selector)
         items: list[Object] = found.to_dict()["items"]

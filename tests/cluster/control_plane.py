@@ -13,6 +13,10 @@ from .machines import STATE, Machine
 from .settings import API_PORT, API_SERVICE, CONTROL, PODS, SERVICES, Settings, address
 
 PKI = f"{STATE}/pki"
+AUDITED = "handfast-system"
+"""Of what service accounts of this namespace ask, the API server writes down everything."""
+AUDIT_LOG = "audit.log"
+"""Among the machine's logs."""
 # A node counts as lost 5 s after its last word, not 50 as by default: its pods' endpoints go then, and 300 s
 # later, as by default, the pods themselves. The kubelet reports every second instead of every ten.
 _GRACE = "5s"
@@ -53,6 +57,7 @@ def start(machine: Machine, settings: Settings, authority: Authority) -> None:
     for name in ("kube-controller-manager", "kube-scheduler"):
         (settings.state / f"{name}.kubeconfig").write_text(authority.kubeconfig(name, internal_server()))
     (settings.state / "etcd.json").write_text(json.dumps(_etcd()))
+    (settings.state / "audit.json").write_text(json.dumps(_audit_policy()))
     machine.daemon("etcd", str(program("etcd")), f"{STATE}/etcd.json")
     machine.daemon("kube-apiserver", str(program("kube-apiserver")), *_options(_api_server()))
     wait_until(lambda: _ready(machine), 60, f"the API server; see {machine.log}", interval=0.1)
@@ -133,7 +138,18 @@ def _api_server() -> dict[str, object]:
         # There is no kube-proxy here: webhooks are called at the addresses of their pods.
         "enable-aggregator-routing": "true",
         "profiling": "false",
+        "audit-policy-file": f"{STATE}/audit.json",
+        "audit-log-path": f"/var/log/{AUDIT_LOG}",
     }
+
+
+def _audit_policy() -> dict[str, object]:
+    everything = {
+        "level": "Metadata",
+        "userGroups": [f"system:serviceaccounts:{AUDITED}"],
+        "omitStages": ["RequestReceived"],
+    }
+    return {"apiVersion": "audit.k8s.io/v1", "kind": "Policy", "rules": [everything, {"level": "None"}]}
 
 
 def _controllers() -> dict[str, object]:

@@ -50,10 +50,18 @@ def install(cluster: Cluster) -> None:
         api = Api(cluster.settings.kubeconfig)
         api.apply(system)
         api.close()
-        helm(
-            cluster.settings.kubeconfig, "install", "handfast", str(CHART), "--namespace", SYSTEM, *options()
-        )
+        release(cluster.settings.kubeconfig, "install", CHART)
         (state / "installed").touch()
+
+
+def release(kubeconfig: Path, verb: str, chart: Path, *more: str, operator: int = 1, tunnel: int = 1) -> None:
+    """Install or upgrade to a chart, with images of these tags, and wait for the operator."""
+    helm(
+        kubeconfig,
+        *(verb, "handfast", str(chart), "--namespace", SYSTEM),
+        *(*options(), *more),
+        *("--set-string", f"image.operator.tag={operator},image.tunnel.tag={tunnel}"),
+    )
 
 
 def options() -> list[str]:
@@ -61,8 +69,7 @@ def options() -> list[str]:
     networks = [
         f"sharedNetworks[{number}]={network}" for number, network in enumerate((SERVICES[0], PODS[0]))
     ]
-    tags = ["--set-string", "image.operator.tag=1,image.tunnel.tag=1"]
-    return ["--wait", "--timeout", "150s", "--set", ",".join([*images, *networks]), *tags]
+    return ["--wait", "--timeout", "150s", "--set", ",".join([*images, *networks])]
 
 
 def peer(name: str, tunnel: str = "office", **spec: Any) -> Object:

@@ -22,10 +22,12 @@ from .built import program
 PAUSE = "handfast.test/pause:1"
 COREDNS = "handfast.test/coredns:1"
 OPERATOR = "handfast.test/operator:1"
+OPERATOR_2 = "handfast.test/operator:2"
 TUNNEL = "handfast.test/tunnel:1"
+TUNNEL_2 = "handfast.test/tunnel:2"
 WORKLOAD = "handfast.test/workload:1"
 WORKLOAD_2 = "handfast.test/workload:2"
-"""The same image under another name, for tests of rollouts and patches."""
+"""The same images under another name, for tests of rollouts, upgrades and patches."""
 
 _ROOT = Path(__file__).parents[2]
 _WORKLOAD = Path(__file__).with_name("workload")
@@ -52,37 +54,38 @@ _BASE_DATE = "1700000000"
 
 @dataclass(frozen=True)
 class Recipe:
-    """An image of the project: a Dockerfile, and what of `folder` goes into it."""
+    """An image of the project: a target of the Dockerfile in `folder`, and what of `folder` goes into it."""
 
     names: tuple[str, ...]
     folder: Path
-    dockerfile: str
+    target: str
     sources: tuple[str, ...]
     """Files, and folders whose Python files count."""
     aim: int
     """So many megabytes it should not exceed."""
 
     def key(self, base: str) -> str:
-        content = hashlib.sha256(repr((base, self.names)).encode())
+        content = hashlib.sha256(repr((base, self.names, self.target)).encode())
         for path in self._files():
             content.update(str(path.relative_to(self.folder)).encode() + b"\0" + path.read_bytes())
         return content.hexdigest()[:16]
 
     def _files(self) -> Iterable[Path]:
-        for source in (self.dockerfile, *self.sources):
+        for source in ("Dockerfile", *self.sources):
             path = self.folder / source
             yield from sorted(path.rglob("*.py")) if path.is_dir() else [path]
 
 
 _TUNNEL_SOURCES = (
-    *("pyproject.toml", "uv.lock", "scripts/pins", "README.md", "LICENSE", "CHANGELOG.md"),
+    *("pyproject.toml", "uv.lock", "README.md", "LICENSE", "CHANGELOG.md"),
+    *("scripts/pins", "scripts/image/slim-libraries", "scripts/image/slim-system"),
     "tunnel/handfast_tunnel",
 )
 _OPERATOR_SOURCES = (*_TUNNEL_SOURCES, "operator/handfast_operator")
 RECIPES = (
-    Recipe((OPERATOR,), _ROOT, "operator/Dockerfile", _OPERATOR_SOURCES, 300),
-    Recipe((TUNNEL,), _ROOT, "tunnel/Dockerfile", _TUNNEL_SOURCES, 140),
-    Recipe((WORKLOAD, WORKLOAD_2), _WORKLOAD, "Dockerfile", ("workload.py",), 120),
+    Recipe((OPERATOR, OPERATOR_2), _ROOT, "operator", _OPERATOR_SOURCES, 200),
+    Recipe((TUNNEL, TUNNEL_2), _ROOT, "tunnel", _TUNNEL_SOURCES, 120),
+    Recipe((WORKLOAD, WORKLOAD_2), _WORKLOAD, "workload", ("workload.py",), 120),
 )
 
 
@@ -154,7 +157,7 @@ def _recipe_image(folder: Path, recipe: Recipe) -> Path:
     print(f"# building the image {recipe.names[0]}")
     authorities = "/usr/local/share/ca-certificates"  # Those that this machine trusts besides Debian's.
     volume = [f"--volume={authorities}:{authorities}:ro"] if Path(authorities).is_dir() else []
-    file = ["--file", str(recipe.folder / recipe.dockerfile), "--tag", recipe.names[0], str(recipe.folder)]
+    file = ["--target", recipe.target, "--tag", recipe.names[0], str(recipe.folder)]
     _buildah("build", "--isolation=chroot", "--layers", "--pull-never", *volume, *file)
     unfinished = archive.with_suffix(f".{os.getpid()}")
     _buildah("push", "--quiet", recipe.names[0], f"docker-archive:{unfinished}:{recipe.names[0]}")

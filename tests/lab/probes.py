@@ -56,6 +56,11 @@ class Log:
         arrived = [t for t in self.arrived if since < t < until]
         return max(later - earlier for earlier, later in pairwise([since, *arrived, until]))
 
+    def unanswered(self, since: float, until: float) -> list[float]:
+        """When those probes of this time were sent that never came through, in seconds since its begin."""
+        came = {round(at - taken, 6) for at, taken in zip(self.arrived, self.latency, strict=False)}
+        return [at - since for at in self.sent if since < at < until and round(at, 6) not in came]
+
     def settled(self, since: float, count: int = 5) -> bool:
         """Do probes come through again? True when `count` in a row did, all sent after `since`."""
         sent = [t - taken for t, taken in zip(self.arrived[-count:], self.latency[-count:], strict=True)]

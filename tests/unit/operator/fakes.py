@@ -12,7 +12,7 @@ from typing import Any, cast
 from handfast_operator import names
 from handfast_operator.conductor import Conductor
 from handfast_operator.tunnel_state import PodObject, TunnelState
-from handfast_tunnel.control import Configuration, ControlError, Export, Role, Status
+from handfast_tunnel.control import Configuration, ControlError, Export, PeerStatus, Role, Status
 from handfast_tunnel.control.roles import Call, Event, Standing, step
 from handfast_tunnel.control.status import ForwardingStatus, RecoveryProgress
 
@@ -50,6 +50,7 @@ class FakePod:
     template: str = "a"
     node: str = "n1"
     took: list[str] = field(default_factory=list)
+    peers: tuple[PeerStatus, ...] = ()
 
     def object(self) -> PodObject:
         return PodObject(
@@ -89,7 +90,7 @@ class FakePod:
             max_received_age=None,
             control_age=None,
             outbound_stamp=None,
-            peers=(),
+            peers=self.peers,
         )
 
     def apply(self, call: Call) -> None:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
+from dataclasses import replace
 
 import pytest
 
 from handfast_operator import roles
+from handfast_operator.conductor import Conductor
 from handfast_operator.roles import FREEZE_SECONDS
-from handfast_tunnel.control import Role
+from handfast_operator.tunnel_state import TunnelState
+from handfast_tunnel.control import PeerStatus, Role
 
 from .fakes import FakeWorld, KilledError, of_two_pods
 from .test_documents import configuration
@@ -183,3 +186,61 @@ def test_a_stale_operator_changes_nothing() -> None:
 
     asyncio.run(late())
     assert world.active() == ["new"]
+
+
+def test_what_a_handover_was_like_is_told_when_clients_are_back() -> None:
+    world = begun()
+    old, new = world.pods
+
+    async def handed_over() -> tuple[Conductor, TunnelState]:
+        conductor, state = world.operator()
+        await world.tick(conductor, state)
+        old.terminating = True
+        await world.tick(conductor, state)
+        return conductor, state
+
+    async def run() -> None:
+        conductor, state = await handed_over()
+        assert state.last_handover is not None
+        assert "p99Seconds" not in state.last_handover
+        for latency in (0.03, 0.2):
+            # The next look at peers, without the pause before it.
+            new.peers = (*new.peers, PeerStatus(str(latency), method="answered", latency=latency))
+            conductor._peers_at = 0.0
+            await world.tick(conductor, state)
+            assert state.last_handover["p99Seconds"] == f"{latency:.2f}"
+        assert state.last_handover["method"] == "answered"
+
+    asyncio.run(run())
+
+
+def test_a_failover_is_told_as_one() -> None:
+    world = begun()
+    old = world.pods[0]
+    old.reachable, old.node = False, "lost"
+    world.lost_nodes.add("lost")
+
+    async def run() -> None:
+        conductor, state = world.operator()
+        for _ in range(4):
+            await world.tick(conductor, state)
+
+    asyncio.run(run())
+    assert world.active() == ["old", "new"]
+    assert world.events[-1] == "FailedOver"
+
+
+def test_a_pod_is_not_taken_for_another_at_the_same_address() -> None:
+    """As on a node's own network, where the former one still answers."""
+    world = begun()
+    old, new = world.pods
+
+    async def run() -> None:
+        conductor, _ = world.operator()
+        pods = [old.object(), replace(new.object(), address=old.name)]
+        await conductor.tick(pods, woken=True)
+        answers = {view.name: view.answer for view in conductor.views(pods)}
+        assert answers["old"] is not None
+        assert answers["new"] is None
+
+    asyncio.run(run())

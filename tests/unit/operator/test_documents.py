@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from handfast_operator import client_config, documents, keys, tai64n
+from handfast_operator import client_config, documents, keys
 from handfast_operator.addresses import host_network, parse_host
 from handfast_operator.resources import PeerSpec
 from handfast_tunnel.control import Configuration
@@ -138,9 +138,3 @@ def test_keys_in_secrets_may_end_in_a_newline_and_must_be_keys() -> None:
         with pytest.raises(keys.KeyMaterialError):
             keys.pair(wrong)
     assert OURS.private not in repr(OURS)
-
-
-def test_time_stamps() -> None:
-    moment = 1_700_000_000.25
-    assert tai64n.seconds(tai64n.encode(moment)) == moment
-    assert tai64n.encode(0.0) == "QAAAAAAAAAoAAAAA"

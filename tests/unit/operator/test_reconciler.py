@@ -39,6 +39,8 @@ class Bench:
     spec: dict[str, Any] = field(default_factory=dict)
     reconciler: Reconciler | None = None
     now: float = NOW
+    heard: list[tuple[str, str]] = field(default_factory=list)
+    """Of which Peer events told, and their reasons."""
 
     def add(self, *names: str, **spec: Any) -> None:
         for name in names:
@@ -57,7 +59,7 @@ class Bench:
         if self.reconciler is None:
             state = TunnelState(tunnel, endpoint="10.96.0.9:51820")
             store = cast(Any, self.store)
-            clients = Clients(store, state)
+            clients = Clients(store, state, self._hear)
             self.reconciler = Reconciler(store, Settings(), Authority(), state, clients)
         self.reconciler.state.tunnel = tunnel
         due = await self.reconciler.reconcile([self.parsed(name) for name in self.peers], self.now)
@@ -71,6 +73,11 @@ class Bench:
             state.confirmed = state.config.generation
         await self.reconciler.clients.write_statuses(self.now)
         return due
+
+    async def _hear(self, subject: Any, type: str, reason: str, message: str) -> None:
+        assert type == "Warning"
+        assert message
+        self.heard.append((subject["name"], reason))
 
     def parsed(self, name: str) -> PeerObject:
         return PeerObject.parse({**self.peers[name], "status": self.store.statuses.get(("Peer", name), {})})
@@ -206,6 +213,7 @@ def test_a_deleted_peer_secret_is_told_and_the_peer_served_as_before(bench: Benc
     assert bench.condition("alice", "Programmed") == ("True", "Programmed")
     assert bench.config == before
     assert due <= bench.now + 10
+    assert bench.heard == [("alice", "KeyMissing")]
     assert bench.store.secret("alice-handfast") is None
 
 
@@ -219,6 +227,31 @@ def test_an_edited_client_file_is_mended(bench: Bench) -> None:
     mended = bench.store.secret("alice-handfast")
     assert mended is not None
     assert mended["data"] == secret["data"]
+
+
+def test_refusals_are_told_once_each_and_again_when_they_change(bench: Bench) -> None:
+    bench.look()
+    assert bench.heard == []
+    bench.add("carol", addresses=["10.8.0.1"])
+    bench.look()
+    bench.look()
+    bench.new_operator()
+    bench.look()
+    assert bench.heard == [("carol", "AddressConflict")]
+    bench.add("carol", publicKey=bench.store.statuses["Peer", "alice"]["publicKey"])
+    bench.look()
+    assert bench.heard[1:] == [("carol", "DuplicateKey")]
+
+
+def test_a_peer_that_was_refused_gets_its_key_when_it_is_accepted(bench: Bench) -> None:
+    """Also from another operator than the one that refused it."""
+    bench.add("carol", addresses=["10.8.0.1"])
+    bench.look()
+    bench.new_operator()
+    bench.add("carol", addresses=["10.8.0.9"])
+    bench.look()
+    assert bench.condition("carol", "ConfigReady") == ("True", "Written")
+    assert bench.store.secret("carol-handfast") is not None
 
 
 @pytest.mark.parametrize("damage", ["deleted", "edited"])
@@ -268,7 +301,7 @@ def test_a_replaced_private_key_is_not_used(bench: Bench) -> None:
     bench.store.edit("Secret", "office-handfast-key", data={"privateKey": other})
     bench.new_operator()
     bench.look()
-    assert bench.finding("KeyAvailable") == "KeyMissing"
+    assert bench.finding("KeyAvailable") == "KeyChanged"
     assert bench.config == before
 
 
@@ -293,6 +326,50 @@ def test_a_key_of_ones_own_is_waited_for(bench: Bench) -> None:
     bench.store.objects["Secret", "mine"] = {"metadata": {"name": "mine"}, "data": data}
     bench.look()
     assert bench.config.tunnel.private_key == pair.private
+
+
+@pytest.mark.parametrize("restarted", [False, True])
+def test_another_value_behind_the_same_reference_is_not_served(bench: Bench, restarted: bool) -> None:
+    """Clients would lose the gateway without a word; whoever wants that names another Secret."""
+    first, second = keys.generate(), keys.generate()
+    put_key(bench, "mine", first.private)
+    bench.spec = {"privateKeySecretRef": {"name": "mine", "key": "k"}}
+    bench.look()
+    before = bench.config
+    put_key(bench, "mine", second.private)
+    if restarted:
+        bench.new_operator()
+    bench.look()
+    assert bench.finding("KeyAvailable") == "KeyChanged"
+    assert bench.config == before
+    put_key(bench, "mine", first.private)
+    bench.look()
+    assert bench.finding("KeyAvailable") == "Available"
+
+
+@pytest.mark.parametrize("restarted", [False, True])
+def test_another_reference_is_another_key(bench: Bench, restarted: bool) -> None:
+    bench.look()
+    before = bench.config.tunnel.private_key
+    bench.spec = {"privateKeySecretRef": {"name": "mine", "key": "k"}}
+    bench.look()
+    assert bench.finding("KeyAvailable") == "KeyMissing"
+    assert bench.config.tunnel.private_key == before
+    if restarted:
+        bench.new_operator()
+    pair = keys.generate()
+    put_key(bench, "mine", pair.private)
+    bench.look()
+    assert bench.finding("KeyAvailable") == "Available"
+    assert bench.config.tunnel.private_key == pair.private
+    secret = bench.store.secret("alice-handfast")
+    assert secret is not None
+    assert pair.public in base64.b64decode(secret["data"]["wg0.conf"]).decode()
+
+
+def put_key(bench: Bench, name: str, private: str) -> None:
+    data = {"k": base64.b64encode(private.encode()).decode()}
+    bench.store.objects["Secret", name] = {"metadata": {"name": name}, "data": data}
 
 
 def test_somebody_elses_objects_are_left_alone(bench: Bench) -> None:

@@ -16,6 +16,7 @@ from handfast_tunnel.control import (
     ControlClient,
     PeerSpec,
     RecoverySpec,
+    Role,
     TlsFiles,
     TunnelSpec,
 )
@@ -46,6 +47,8 @@ PRIVATE = key(1 << 200)
 SPEC = TunnelSpec("default", "office", "uid-tunnel", PRIVATE, ("10.8.0.1/24",), replicas=2)
 PEERS = [PeerSpec(key(n), None, (f"10.8.0.{n}/32",), f"192.0.2.{n}:7", name=f"peer-{n}") for n in (2, 3, 4)]
 CONFIGURATION = Configuration.of(5, SPEC, PEERS)
+ACTIVE = Standing(Role.ACTIVE, 3, 3)
+STANDBY = Standing(Role.STANDBY, 3, 3)
 SILENT = replace(CONFIGURATION, tunnel=replace(SPEC, recovery=RecoverySpec(announce="never")))
 
 
@@ -164,6 +167,11 @@ def pods(
 def pod(pods: Callable[[str], Pod]) -> Pod:
     """A standby."""
     return pods("a").start()
+
+
+@pytest.fixture
+def active(pods: Callable[[str], Pod]) -> Pod:
+    return pods("a").start(standing=ACTIVE)
 
 
 Call = Callable[[ControlClient], Awaitable[T]]

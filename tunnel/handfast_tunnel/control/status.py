@@ -96,7 +96,9 @@ class PeerStatus(_Plain):
     connected: bool = False
     """A session younger than 180 s."""
     method: str | None = None
-    """By which rung of the ladder it came back after the last interruption."""
+    """By which rung of the ladder it came back after the last interruption,"""
+    latency: float | None = None
+    """and how long after its first packet for a lost session, or the first initiation to it."""
     received_bytes: int = 0
     sent_bytes: int = 0
 

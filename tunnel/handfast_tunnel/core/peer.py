@@ -61,7 +61,7 @@ RecoveryState = Literal["pending", "waiting", "recovered"]
 class Recovery:
     """How far a peer is on its way back after a start."""
 
-    __slots__ = ("answered", "attempt", "began", "due", "method", "started", "state")
+    __slots__ = ("answered", "attempt", "began", "due", "latency", "method", "started", "state")
 
     def __init__(self, method: Method, state: RecoveryState) -> None:
         self.method: Method = method
@@ -70,6 +70,8 @@ class Recovery:
         """When its first stray came or our first initiation left: the latency counts from there."""
         self.started: float | None = None
         """When the cadence sent its first initiation."""
+        self.latency: float | None = None
+        """From `began` until the peer was back."""
         self.answered = False
         """Whether the peer was heard again, though perhaps not on its newest session."""
         self.attempt = 0
@@ -228,6 +230,11 @@ class Peer:
         """How the peer came back after the last start; None while it has not."""
         recovery = self.recovery
         return recovery.method if recovery is not None and recovery.state == "recovered" else None
+
+    @property
+    def latency(self) -> float | None:
+        """How long that took."""
+        return self.recovery.latency if self.recovery is not None else None
 
     @property
     def awaited(self) -> bool:

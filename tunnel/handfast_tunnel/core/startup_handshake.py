@@ -159,7 +159,7 @@ class StartupHandshakes:
 
     def _observe(self, peer: Peer, recovery: Recovery, method: Method, now: float) -> None:
         if recovery.began is not None:
-            latency = now - recovery.began
+            recovery.latency = latency = now - recovery.began
             self._interface.statistics.observe_reconnect(method, latency)
             self._interface.log(peer, f"back after {latency:.3f} s ({method})")
 

@@ -92,6 +92,7 @@ def _peer(gateway: Gateway, peer: Peer, now: float, offset: float) -> PeerStatus
         inbound_stamp=b64encode(stamp).decode() if stamp else None,
         connected=_is_connected(peer, now, offset),
         method=peer.method,
+        latency=peer.latency,
         received_bytes=peer.received_bytes,
         sent_bytes=peer.sent_bytes,
     )

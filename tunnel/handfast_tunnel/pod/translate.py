@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from base64 import b64decode, b64encode
+from base64 import b64decode
 from typing import Final
 
 from ..adapters.text import parse_base64_key, parse_endpoint, parse_prefix
+from ..control import stamps
 from ..control.configuration import Configuration, Patch, PeerSpec, TunnelSpec
 from ..control.state import PeerState
 from ..core.configuration import InterfaceChange, PeerChange, Settings
 from ..core.handover import Handed
 from ..core.noise import NO_PRESHARED_KEY
-from ..core.tai64n import pack_stamp, unpack_stamp
 
 MARK_TOLERANCE_NS: Final = 24 * 3600 * 10**9
 """A mark further ahead of its document than this is a broken clock's: it would lock the peer out."""
@@ -58,12 +58,12 @@ def _peer(new: PeerSpec, old: PeerSpec | None) -> PeerChange:
 
 
 def stamp_to_text(stamp: int) -> str | None:
-    return b64encode(pack_stamp(stamp)).decode() if stamp else None
+    return stamps.to_text(stamp) if stamp else None
 
 
 def stamp_from_text(text: str | None, created: float | None = None) -> int:
     """0 for none, and for one too far ahead of its document's `created`."""
-    stamp = 0 if text is None else unpack_stamp(b64decode(text))
+    stamp = 0 if text is None else stamps.from_text(text)
     too_far = created is not None and stamp > int(created * 1e9) + MARK_TOLERANCE_NS
     return 0 if too_far else stamp
 
