@@ -3,6 +3,7 @@
     python -m bench [--quick] [--rounds N] [restart] [start] [throughput] [state-cost] [handshakes] [peers]
                     [continuity] [kills]
     python -m bench soak-kills [--kills N]
+    python -m bench continuity --only EVENT [--only EVENT]
 
 Each experiment leaves its figures in bench/results/; docs/benchmarks.md and docs/continuity.md are made
 from them.
@@ -11,6 +12,7 @@ from them.
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
@@ -18,6 +20,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from . import continuity, handshakes, kills, peers, report, start, state_cost, throughput
+from .events import Event
 from .restart import Plan, affordable, or_one_line, run_round, say
 from .results import TITLES, Outage, RestartResults
 
@@ -130,6 +133,12 @@ def arguments() -> argparse.Namespace:
         "--rounds", type=int, help=f"default {FULL.rounds}; restarts: {RESTART_ROUNDS} at most"
     )
     parser.add_argument("--events", type=int, help=f"of each kind, of continuity; default {FULL.events}")
+    parser.add_argument(
+        "--only",
+        action="append",
+        choices=[event.value for event in Event],
+        help="of continuity, only this event, to be looked at: nothing is written",
+    )
     parser.add_argument("--kills", type=int, help=f"of the soak; default {FULL.soak_kills}")
     parser.add_argument("--output", type=Path, help="directory for all results; leaves docs/ as it is")
     chosen = parser.parse_args()
@@ -143,6 +152,10 @@ def main() -> int:
     size = QUICK if chosen.quick else FULL
     size = replace(size, rounds=chosen.rounds or size.rounds, soak_kills=chosen.kills or size.soak_kills)
     size = replace(size, events=chosen.events or size.events)
+    if chosen.only:
+        say(f"continuity, load average {os.getloadavg()[0]:.1f}:")
+        continuity.run(size.events, size.peers, say, [Event(name) for name in chosen.only])
+        return 0
     places = report.Places.of(chosen.output)
     for name in chosen.experiments or [name for name in EXPERIMENTS if name not in ON_REQUEST]:
         say(f"{name}:")

@@ -44,12 +44,14 @@ class Row:
     method: str
 
 
-def run(rounds: int, peers: int, say: Callable[[str], None]) -> tuple[list[Row], float | None]:
-    """All rows, and the median of the bulk traffic in Mbit/s."""
+def run(
+    rounds: int, peers: int, say: Callable[[str], None], events: Sequence[Event] = tuple(Event)
+) -> tuple[list[Row], float | None]:
+    """All rows of these events, and the median of the bulk traffic in Mbit/s."""
     compile_tunnel()
     rows: list[Row] = []
     bulk: list[float] = []
-    for event, nat in product(Event, (False, True)):
+    for event, nat in product(events, (False, True)):
         with Scene(event, nat=nat, peers=peers) as scene:
             scene.settle()
             found = [scene.once() for _ in range(event.rounds(rounds))]

@@ -22,15 +22,16 @@ from handfast_tunnel.continuity.layout import (
 from tests.interop.conftest import Pair
 from tests.lab.namespaces import Node, wait_until
 from tests.lab.peer import Peer, preshared_key
-from tests.lab.restarts import kill_worker, take_down, worker_of
+from tests.lab.restarts import kill_worker, spare_of, take_down, worker_of
 
 SERVING = Counter(
     {
         "/dev/net/tun": 1,
         "anon_inode:inotify": 1,
-        "socket": 5,  # UDP for IPv4 and IPv6, configuration, control, the line to the worker
+        "socket": 6,  # UDP for IPv4 and IPv6, configuration, control, the lines to the worker and the spare
     }
 )
+WAITING = Counter({"socket": 1})
 
 _SEARCH = """
 import json, re, sys
@@ -83,7 +84,9 @@ def test_it_holds_what_is_in_use_and_starts_no_thread(usual: Pair) -> None:
     usual.start()
     client.reaches(server)
     keeper = server.running.pid
+    spare = spare_of(server)
     assert descriptors(keeper) == SERVING
+    wait_until(lambda: descriptors(spare) == WAITING, 5, "the spare to have rehearsed")
     for change in (
         lambda: kill_worker(server),
         lambda: server.set("listen-port", "51999"),
@@ -91,6 +94,7 @@ def test_it_holds_what_is_in_use_and_starts_no_thread(usual: Pair) -> None:
     ):
         change()
         assert server.ping(client)
+        spare_of(server)
         assert descriptors(keeper) == SERVING
     take_down(server)
     wait_until(lambda: descriptors(keeper) == SERVING - Counter({"socket": 2}), 2, "the sockets' release")
@@ -116,5 +120,17 @@ def test_no_key_is_in_its_memory(usual: Pair, workers: int) -> None:
     secrets = raw + session_keys(server) + written
     assert len(secrets) == 8
     assert secrets_in(server.node, server.running.pid, secrets) == []
+    assert secrets_in(server.node, spare_of(server), secrets) == []
     in_the_worker = secrets_in(server.node, worker_of(server), secrets)
     assert {0, 1, 2, 3} <= set(in_the_worker), "they would have been found"
+
+
+def test_its_spare_takes_over(usual: Pair) -> None:
+    server, client = usual.server, usual.client
+    usual.start()
+    client.reaches(server)
+    for _ in range(2):
+        spare = spare_of(server)
+        kill_worker(server)
+        assert client.ping(server)
+        assert worker_of(server) == spare

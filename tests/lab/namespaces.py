@@ -46,7 +46,8 @@ def wait_until(condition: Callable[[], object], timeout: float, what: str, inter
         time.sleep(interval)
 
 
-def _children(pid: int) -> list[int]:
+def children_of(pid: int) -> list[int]:
+    """The eldest first; none of a process that is gone."""
     try:
         return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
     except FileNotFoundError:
@@ -64,7 +65,7 @@ class Process:
     def _find_child(self) -> int:
         deadline = time.monotonic() + 5
         while self._popen.poll() is None and time.monotonic() < deadline:
-            if found := _children(self._popen.pid):
+            if found := children_of(self._popen.pid):
                 return found[0]
             time.sleep(0.001)
         raise LabError(f"{self._popen.args!r} did not start: {self.output()}")
@@ -80,7 +81,7 @@ class Process:
 
     def children(self) -> list[int]:
         """Its child processes, as seen from outside."""
-        return _children(self.pid)
+        return children_of(self.pid)
 
     def signal(self, number: int) -> None:
         if self._popen.poll() is None:
@@ -88,7 +89,7 @@ class Process:
 
     def kill(self) -> None:
         """kill -9, and wait until it is gone, and those that do not outlive it."""
-        children = _children(self.pid)
+        children = children_of(self.pid)
         self.signal(signal.SIGKILL)
         self.wait()
         wait_until(

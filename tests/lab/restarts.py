@@ -10,25 +10,32 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
-from .namespaces import LabError, wait_until
+from .namespaces import LabError, children_of, wait_until
 from .peer import Peer
 
 
 def keeper_of(peer: Peer) -> int:
     """The process that was started; in a container it is process 1."""
-    return _only_child(peer, peer.running.pid) if peer.implementation.container else peer.running.pid
+    return _eldest_child(peer, peer.running.pid) if peer.implementation.container else peer.running.pid
 
 
 def worker_of(peer: Peer) -> int:
-    """The process that serves: the keeper's child."""
-    return _only_child(peer, keeper_of(peer))
+    """The process that serves: the keeper's eldest child, because a spare is forked once it does."""
+    return _eldest_child(peer, keeper_of(peer))
 
 
-def _only_child(peer: Peer, parent: int) -> int:
-    children = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
-    if len(children) != 1:
-        raise LabError(f"process {parent} has {len(children)} children: {peer.running.output()}")
-    return int(children[0])
+def spare_of(peer: Peer) -> int:
+    """The process that waits to take over; there is one a second after the worker serves."""
+    keeper = keeper_of(peer)
+    wait_until(lambda: len(children_of(keeper)) > 1, 10, "a spare worker")
+    return children_of(keeper)[1]
+
+
+def _eldest_child(peer: Peer, parent: int) -> int:
+    children = children_of(parent)
+    if not children:
+        raise LabError(f"process {parent} has no children: {peer.running.output()}")
+    return children[0]
 
 
 def status_of(server: Peer, client: Peer) -> dict[str, Any]:
@@ -49,17 +56,16 @@ def hang_worker(server: Peer) -> float:
 
 def _until_replaced(server: Peer, number: signal.Signals) -> float:
     former, keeper = worker_of(server), keeper_of(server)
-    children = Path(f"/proc/{keeper}/task/{keeper}/children")
     at = time.monotonic()
     os.kill(former, number)
-    wait_until(lambda: children.read_text().split() not in ([], [str(former)]), 10, "the next worker", 0.001)
+    wait_until(lambda: children_of(keeper)[:1] not in ([], [former]), 10, "the next worker", 0.001)
     return at
 
 
 def end_tree(server: Peer, number: signal.Signals = signal.SIGKILL) -> float:
-    """Sends the keeper a signal, which its worker does not outlive. Returns when."""
+    """Sends the keeper a signal, which its worker and its spare do not outlive. Returns when."""
     keeper = keeper_of(server)
-    processes = [Path(f"/proc/{pid}") for pid in (keeper, worker_of(server))]
+    processes = [Path(f"/proc/{pid}") for pid in (keeper, *children_of(keeper))]
     at = time.monotonic()
     os.kill(keeper, number)
     wait_until(lambda: not any(map(Path.exists, processes)), 5, "worker and keeper to end", 0.001)

@@ -25,6 +25,7 @@ from .adapters.process import (
     protect_secrets,
     spread_garbage_collection,
 )
+from .adapters.rehearsal import rehearse
 from .adapters.systemd import Notifier, Unwatched
 from .adapters.tun import Tun
 from .adapters.tunnel import SignsOfLife, Tunnel
@@ -51,7 +52,7 @@ def run(options: Options) -> int:
         return _serve(options, background, None)
     detach = background.detach if background else lambda: None
     work = functools.partial(_serve, options, background)
-    return Keeper(work, options.restart_limit, detach, Notifier(os.environ)).run()
+    return Keeper(work, options.restart_limit, detach, Notifier(os.environ), rehearse).run()
 
 
 def _serve(options: Options, background: Background | None, line: KeeperLine | None) -> int:

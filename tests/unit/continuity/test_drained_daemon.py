@@ -6,7 +6,6 @@ import json
 import os
 import signal
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -35,17 +34,12 @@ def frozen(node: Node) -> bool:
     return bool(json.loads(done.stdout)["frozen"])
 
 
-def workers(keeper: Process) -> list[int]:
-    children = Path(f"/proc/{keeper.pid}/task/{keeper.pid}/children")
-    return [int(pid) for pid in children.read_text().split()]
-
-
 def test_a_drain_outlives_the_worker_only(node: Node) -> None:
     keeper = start(node)
     node.run(HANDFAST, "drain")
-    former = workers(keeper)
-    os.kill(former[0], signal.SIGKILL)
-    wait_until(lambda: workers(keeper) not in ([], former), 10, "the next worker")
+    former = keeper.children()[0]
+    os.kill(former, signal.SIGKILL)
+    wait_until(lambda: keeper.children()[:1] not in ([], [former]), 10, "the next worker")
     wait_until(lambda: node.attempt(HANDFAST, "status").returncode == 0, 10, "its answer")
     assert frozen(node)
     assert "drained" in node.run(HANDFAST, "state", "show")

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import ctypes
 import os
+import resource
 import select
 import signal
+import socket
 import time
 import warnings
 from collections.abc import Callable, Iterator
@@ -14,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from handfast_tunnel.adapters import keeper
-from handfast_tunnel.adapters.keeper import READY, Keeper, KeeperLine, RestartLimit
+from handfast_tunnel.adapters.keeper import READY, Keeper, KeeperLine, NotHeldError, RestartLimit
 from handfast_tunnel.adapters.systemd import Notifier
 
 PATIENCE = 20.0
@@ -30,6 +32,7 @@ class Kept:
         self.reports, self._writer = os.pipe()
         self.pid = 0
         self.environment: dict[str, str] = {}
+        self.rehearse: Callable[[], None] = lambda: None
         self._text = b""
 
     def report(self, text: object) -> None:
@@ -48,7 +51,8 @@ class Kept:
                 line.can_be_replaced = True
                 return work(line)
 
-            os._exit(Keeper(replaceable, limit or RestartLimit(), first, Notifier(self.environment)).run())
+            notifier = Notifier(self.environment)
+            os._exit(Keeper(replaceable, limit or RestartLimit(), first, notifier, self.rehearse).run())
         os.close(self._writer)
 
     def line(self) -> str:
@@ -85,6 +89,12 @@ def kept() -> Iterator[Kept]:
     kept = Kept()
     yield kept
     kept.end()
+
+
+def serve(line: KeeperLine) -> None:
+    """Ready, and the keeper knows it: it answers requests in their order."""
+    line.ready()
+    line.release("nothing")
 
 
 def die() -> None:
@@ -140,7 +150,7 @@ def test_a_worker_that_fails_says_so(kept: Kept) -> None:
 
 def test_a_worker_dies_with_its_keeper(kept: Kept) -> None:
     def work(line: KeeperLine) -> int:
-        line.ready()
+        serve(line)
         kept.report("serving")
         time.sleep(PATIENCE)
         return 0
@@ -206,6 +216,208 @@ def test_held_again_under_a_name_the_older_is_let_go(kept: Kept) -> None:
 
     kept.start(work)
     assert [kept.line(), kept.line()] == ["0", "-1"]
+
+
+def test_what_finds_no_room_is_refused_and_nothing_else_changes(kept: Kept) -> None:
+    def work(line: KeeperLine) -> int:
+        if line.inherited:
+            kept.report(",".join(line.inherited))
+            return 0
+        line.hold("tun", 0)
+        serve(line)
+        keeper_id = os.getppid()
+        taken = [int(fd.name) for fd in Path(f"/proc/{keeper_id}/fd").iterdir()]
+        free = next(number for number in range(len(taken) + 1) if number not in taken)
+        former, most = resource.prlimit(keeper_id, resource.RLIMIT_NOFILE)
+        resource.prlimit(keeper_id, resource.RLIMIT_NOFILE, (free, most))
+        for name in ("tun", "udp"):
+            with pytest.raises(NotHeldError, match=f"cannot hold {name}: Too many open files"):
+                line.hold(name, 0)
+        resource.prlimit(keeper_id, resource.RLIMIT_NOFILE, (former, most))
+        die()
+        return 1
+
+    kept.start(work)
+    assert [kept.line(), kept.line()] == ["first ready", "tun"]
+    assert kept.status() == 0
+
+
+# --- spares --------------------------------------------------------------------------------------
+
+
+def children() -> list[int]:
+    """Of the keeper, as its worker sees them: itself and a spare."""
+    keeper_id = os.getppid()
+    return [int(pid) for pid in Path(f"/proc/{keeper_id}/task/{keeper_id}/children").read_text().split()]
+
+
+def live_until(line: KeeperLine, condition: Callable[[], bool]) -> None:
+    """Giving signs of life: upon one the keeper reaps, and forks a spare."""
+    deadline = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < deadline
+        line.alive()
+        time.sleep(0.01)
+
+
+def spare(line: KeeperLine) -> int:
+    live_until(line, lambda: len(children()) > 1)
+    return children()[1]
+
+
+def test_a_spare_takes_over_with_what_is_held(kept: Kept) -> None:
+    reader, writer = os.pipe()
+
+    def work(line: KeeperLine) -> int:
+        if line.inherited:
+            kept.report(f"{os.getpid()} {os.read(line.inherited['pipe'], 100).decode()}")
+            return 0
+        os.write(writer, b"from the first worker")
+        line.hold("pipe", reader)
+        line.hold("other", writer)
+        serve(line)
+        kept.report(spare(line))
+        die()
+        return 1
+
+    kept.start(work)
+    assert kept.line() == "first ready"
+    waiting = kept.line()
+    assert kept.line() == f"{waiting} from the first worker"
+    assert kept.status() == 0
+    os.close(reader)
+    os.close(writer)
+
+
+def sockets() -> int:
+    """How many this process has."""
+    links = map(os.path.realpath, Path("/proc/self/fd").iterdir())
+    return sum("socket:" in link for link in links)
+
+
+def test_a_spare_rehearses_and_has_let_go_of_what_is_held(kept: Kept) -> None:
+    before = sockets()
+
+    def work(line: KeeperLine) -> int:
+        ours, theirs = socket.socketpair()
+        line.hold("uapi", ours.fileno())
+        line.hold("control", theirs.fileno())
+        serve(line)
+        spare(line)
+        time.sleep(PATIENCE)
+        return 1
+
+    kept.rehearse = lambda: kept.report(sockets() - before)
+    kept.start(work)
+    assert [kept.line(), kept.line()] == ["first ready", "1"], "its line"
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_a_rehearsal_that_fails_costs_no_spare(kept: Kept, fails: bool) -> None:
+    def work(line: KeeperLine) -> int:
+        if line.inherited:
+            kept.report(os.getpid())
+            return 0
+        line.hold("tun", 0)
+        serve(line)
+        kept.report(spare(line))
+        die()
+        return 1
+
+    def rehearse() -> None:
+        if fails:
+            raise RuntimeError
+
+    kept.rehearse = rehearse
+    kept.start(work)
+    assert kept.line() == "first ready"
+    assert kept.line() == kept.line()
+    assert kept.status() == 0
+
+
+def test_a_killed_spare_is_replaced_and_no_worker_died(kept: Kept) -> None:
+    def work(line: KeeperLine) -> int:
+        if line.inherited:
+            kept.report(os.getpid())
+            return 0
+        line.hold("tun", 0)
+        serve(line)
+        for _ in range(5):
+            killed = spare(line)
+            os.kill(killed, signal.SIGKILL)
+            live_until(line, lambda killed=killed: killed not in children())  # type: ignore[misc]
+        kept.report(spare(line))
+        die()
+        return 1
+
+    kept.start(work, RestartLimit(1, 60))
+    assert kept.line() == "first ready"
+    assert kept.line() == kept.line()
+    assert kept.status() == 0
+
+
+def test_without_its_spare_the_keeper_forks(kept: Kept) -> None:
+    """It has not noticed yet that the spare is gone."""
+
+    def work(line: KeeperLine) -> int:
+        if line.inherited:
+            kept.report(os.getpid())
+            return 0
+        line.hold("tun", 0)
+        serve(line)
+        killed = spare(line)
+        kept.report(killed)
+        os.kill(killed, signal.SIGKILL)
+        wait_for(lambda: state_of(killed) == "Z")
+        die()
+        return 1
+
+    kept.start(work, RestartLimit(1, 60))
+    assert kept.line() == "first ready"
+    assert kept.line() != kept.line()
+    assert kept.status() == 0
+
+
+def test_a_spare_dies_with_its_keeper(kept: Kept) -> None:
+    def work(line: KeeperLine) -> int:
+        serve(line)
+        spare(line)
+        kept.report("serving")
+        time.sleep(PATIENCE)
+        return 0
+
+    kept.start(work)
+    assert [kept.line(), kept.line()] == ["first ready", "serving"]
+    os.kill(kept.pid, signal.SIGKILL)
+    assert kept.line() == "", "no process is left that could report"
+
+
+def test_a_spare_ends_with_its_keeper(kept: Kept) -> None:
+    def work(line: KeeperLine) -> int:
+        serve(line)
+        kept.report(spare(line))
+        return 0
+
+    kept.start(work)
+    assert kept.line() == "first ready"
+    waiting = kept.line()
+    assert kept.status() == 0
+    assert not Path(f"/proc/{waiting}").exists()
+
+
+def test_who_cannot_be_replaced_has_no_spare(kept: Kept) -> None:
+    def work(line: KeeperLine) -> int:
+        line.can_be_replaced = False
+        serve(line)
+        for _ in range(3):
+            line.alive()
+        line.release("nothing")
+        kept.report(len(children()))
+        return 0
+
+    kept.start(work)
+    assert [kept.line(), kept.line()] == ["first ready", "1"]
+    assert kept.status() == 0
 
 
 # --- deaths --------------------------------------------------------------------------------------
@@ -331,7 +543,7 @@ def test_a_death_in_the_middle_of_a_request_is_but_a_death(kept: Kept) -> None:
         if line.inherited:
             return 0
         line.hold("tun", 0)
-        line.ready()
+        serve(line)
         kept.report(os.getpid())
         os.kill(os.getppid(), signal.SIGSTOP)
         line._line.send(READY)
@@ -354,7 +566,7 @@ def test_signals_reach_the_worker(kept: Kept, number: signal.Signals) -> None:
     def work(line: KeeperLine) -> int:
         caught: list[int] = []
         signal.signal(number, lambda got, _: caught.append(got))
-        line.ready()
+        serve(line)
         kept.report("serving")
         wait_for(lambda: bool(caught))
         return 0
@@ -367,7 +579,7 @@ def test_signals_reach_the_worker(kept: Kept, number: signal.Signals) -> None:
 
 def test_once_told_to_end_no_other_worker_starts(kept: Kept) -> None:
     def work(line: KeeperLine) -> int:
-        line.ready()
+        serve(line)
         kept.report("serving")
         time.sleep(PATIENCE)
         return 0
@@ -394,7 +606,8 @@ def test_orphans_are_reaped_while_the_worker_lives(kept: Kept) -> None:
     """In a container the keeper is PID 1; here it is a subreaper."""
 
     def work(line: KeeperLine) -> int:
-        line.ready()
+        line.can_be_replaced = False  # no spare is among the keeper's children
+        serve(line)
         for _ in range(5):
             middle = os.fork()
             if not middle:

@@ -269,6 +269,27 @@ def test_an_index_names_its_peer() -> None:
     assert memory.peer_of(7) is None
 
 
+@pytest.mark.parametrize("extents_read", range(4))
+def test_an_index_is_found_however_much_was_read(extents_read: int) -> None:
+    keys = [bytes([number]) * 32 for number in range(3 * PEERS_PER_EXTENT)]
+    state, memory = begin()
+    for index, key in enumerate(keys):  # 0 lies in whatever was never written, too
+        for position in (Position.CURRENT, Position.PREVIOUS):
+            session(memory, key, position, FACTS._replace(local_index=index << 8 * (position % 2)))
+    lost = memory.keypair_numbers(keys[0], FACTS._replace(local_index=99), CONTEXT)
+    lost.place(Position.FREE)
+    memory = reopen(state)
+    for _, _ in zip(range(extents_read), memory.read_ahead(), strict=False):
+        pass
+    for index in (*range(3), *range(256, 256 * len(keys), 256), 99, 1 << 24, 1 << 31):
+        number = index if index < 256 else index >> 8
+        expected = keys[number] if number < len(keys) else None
+        assert memory.peer_of(index) == expected, index
+    assert memory.knows(keys[-1])
+    session(memory, b"n" * 32)
+    assert len(state.extents) == 4
+
+
 @pytest.mark.parametrize("keys_first", [False, True])
 def test_a_damaged_slot_that_an_index_names_is_nobodys(keys_first: bool) -> None:
     state, memory = begin()

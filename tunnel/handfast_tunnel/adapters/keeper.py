@@ -1,12 +1,14 @@
-"""The keeper: a parent that outlives its worker, holds its descriptors, and forks the next one with them.
+"""The keeper: a parent that outlives its worker, holds its descriptors, and hands them to the next one.
 
-While no worker lives, packets wait in the kernel's queues of those descriptors. The keeper imports what a
-worker needs, so that a fork is ready at once; it opens nothing, starts no thread, never holds a key and
-touches no packet.
+While no worker lives, packets wait in the kernel's queues of those descriptors. The next worker is there
+before it is needed: a spare, forked while the present one serves (`spare`). Where there is none, a fork does
+it: the keeper imports what a worker needs. It opens nothing, starts no thread, never holds a key and touches
+no packet.
 """
 
 from __future__ import annotations
 
+import errno
 import gc
 import logging
 import os
@@ -20,7 +22,9 @@ from contextlib import suppress
 from typing import Final, NamedTuple
 
 from ..core.noise import static_key
+from ..errors import HandfastError
 from ..libc import die_with_parent
+from .spare import Spare, wait_for_the_word
 from .systemd import Notifier
 
 log = logging.getLogger(__name__)
@@ -38,6 +42,13 @@ READY: Final = b"!"
 SERVES: Final = b"="
 ALIVE: Final = b"."
 
+DONE: Final = b"k"
+REFUSED: Final = b"x"
+
+
+class NotHeldError(HandfastError):
+    """The keeper has no room for one more descriptor."""
+
 
 class RestartLimit(NamedTuple):
     """More than `deaths` within `seconds`: give up."""
@@ -47,7 +58,7 @@ class RestartLimit(NamedTuple):
 
 
 class KeeperLine:
-    """A worker's line to its keeper. Requests are acknowledged: what is held is held for certain."""
+    """A worker's line to its keeper. What it holds it holds for certain: such requests are answered."""
 
     def __init__(self, line: socket.socket, held: dict[str, int]) -> None:
         self._line = line
@@ -57,9 +68,15 @@ class KeeperLine:
         """Whether a next worker could go on from what this one leaves."""
 
     def hold(self, name: str, fd: int) -> None:
-        """From here on `fd` outlives this process under `name`; an older one of that name is let go."""
+        """From here on `fd` outlives this process under `name`; an older one of that name is let go.
+
+        Raises NotHeldError; then nothing has changed.
+        """
         socket.send_fds(self._line, [HOLD + name.encode()], [fd])
-        self._line.recv(1)
+        if self._line.recv(1) == REFUSED:
+            raise NotHeldError(
+                f"the keeper cannot hold {name}: {os.strerror(errno.EMFILE)}; raise RLIMIT_NOFILE"
+            )
 
     def release(self, name: str) -> None:
         self._line.send(RELEASE + name.encode())
@@ -68,7 +85,6 @@ class KeeperLine:
     def ready(self) -> None:
         """The worker serves: if it dies now, another takes its place, where one can."""
         self._line.send(READY if self.can_be_replaced else SERVES)
-        self._line.recv(1)
 
     def alive(self) -> None:
         self._line.send(ALIVE)
@@ -83,25 +99,39 @@ class Keeper:
         limit: RestartLimit,
         on_first_ready: Callable[[], None],
         notifier: Notifier,
+        rehearse: Callable[[], None] = lambda: None,
     ) -> None:
+        """`rehearse` is what a spare does before it waits, so that what comes is not the first time."""
         self._work = work
         self._limit = limit
         self._on_first_ready: Callable[[], None] | None = on_first_ready
         self._notifier = notifier
+        self._rehearse = rehearse
         self._restarts = 0
         self._held: dict[str, int] = {}
         self._deaths: deque[float] = deque()
         self._ending = False
         self._worker = 0
         self._line: socket.socket
+        self._spare: Spare | None = None
 
     def run(self) -> int:
         """Until a worker ends by itself or too many have died; the exit status."""
         static_key(bytes(32))  # the first X25519 of a process costs 7 ms: not in each worker
         for number in FORWARDED_SIGNALS:
             signal.signal(number, self._forward)
+        try:
+            return self._keep()
+        finally:
+            if self._spare is not None:
+                self._spare.dismiss()
+
+    def _keep(self) -> int:
         ever_ready = False
-        while self._fork():
+        former = 0
+        while self._start_worker():
+            if former:  # only now: packets wait
+                self._tell_of_death(former)
             status, was_ready = self._keep_one()
             ever_ready = ever_ready or was_ready
             if status == 0 or self._ending or not ever_ready:
@@ -109,10 +139,13 @@ class Keeper:
             if self._too_many_deaths():
                 log.error("%d workers died within %g s: giving up", len(self._deaths), self._limit.seconds)
                 return 1
-            log.warning("the worker died (%s): the next one goes on", _describe(status))
-            self._notifier.status(f"the worker died ({_describe(status)}): the next one goes on")
-            self._restarts += 1
+            former = status
         return 0
+
+    def _tell_of_death(self, status: int) -> None:
+        self._restarts += 1
+        log.warning("the worker died (%s): the next one goes on", _describe(status))
+        self._notifier.status(f"the worker died ({_describe(status)}): the next one goes on")
 
     def _forward(self, number: int, _frame: object) -> None:
         self._ending = True
@@ -128,22 +161,79 @@ class Keeper:
             self._deaths.popleft()
         return len(self._deaths) > self._limit.deaths
 
-    def _fork(self) -> bool:
-        """Starts a worker, unless a signal said to end. None gets lost between the two processes."""
+    # --- processes --------------------------------------------------------------------------------
+
+    def _start_worker(self) -> bool:
+        """Wakes the spare or forks, unless a signal said to end. None gets lost between the processes."""
         signal.pthread_sigmask(signal.SIG_BLOCK, FORWARDED_SIGNALS)
         try:
             if self._ending:
                 return False
-            keeper = os.getpid()
-            self._line, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-            self._worker = os.fork()
-            if self._worker == 0:
-                self._line.close()
-                os._exit(self._become_worker(theirs, keeper))
-            theirs.close()
+            spare, self._spare = self._spare, None
+            if spare is not None and spare.wake(self._held):
+                self._worker, self._line = spare.pid, spare.line
+            else:
+                self._worker, self._line = self._fork(self._work_at_once)
             return True
         finally:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, FORWARDED_SIGNALS)
+
+    def _fork(self, life: Callable[[socket.socket], int]) -> tuple[int, socket.socket]:
+        """A child that lives `life` with its end of a line, of which this is ours; signals are blocked."""
+        keeper = os.getpid()
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        try:
+            child = os.fork()
+        except OSError:
+            ours.close()
+            theirs.close()
+            raise
+        if child == 0:
+            ours.close()
+            os._exit(self._live(life, theirs, keeper))
+        theirs.close()
+        return child, ours
+
+    def _live(self, life: Callable[[socket.socket], int], line: socket.socket, keeper: int) -> int:
+        for number in FORWARDED_SIGNALS:
+            signal.signal(number, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, FORWARDED_SIGNALS)
+        gc.freeze()  # no collection need touch, and so copy, what the keeper made
+        die_with_parent()
+        if os.getppid() != keeper:
+            return 1
+        try:
+            return life(line)
+        except BaseException:
+            log.exception("the worker failed")
+            return 70  # EX_SOFTWARE
+
+    def _work_at_once(self, line: socket.socket) -> int:
+        held, self._held = self._held, {}
+        return self._work(KeeperLine(line, held))
+
+    def _fork_spare(self) -> None:
+        """Where that fails, the next worker is forked when it is needed."""
+        signal.pthread_sigmask(signal.SIG_BLOCK, FORWARDED_SIGNALS)
+        try:
+            spare = Spare(*self._fork(self._work_when_told))
+        except OSError as error:
+            log.debug("no spare worker: %s", error.strerror)
+            return
+        finally:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, FORWARDED_SIGNALS)
+        spare.wait_until_it_has_let_go()
+        self._spare = spare
+
+    def _work_when_told(self, line: socket.socket) -> int:
+        self._line.close()
+        for fd in self._held.values():
+            os.close(fd)
+        self._held = {}
+        held = wait_for_the_word(line, self._rehearse)
+        return 0 if held is None else self._work(KeeperLine(line, held))
+
+    # --- a worker's life --------------------------------------------------------------------------
 
     def _keep_one(self) -> tuple[int, bool]:
         """One worker's life: (exit status, negative for a signal; whether it was ever ready)."""
@@ -152,21 +242,6 @@ class Keeper:
         status = self._reap()
         self._worker = 0
         return status, was_ready
-
-    def _become_worker(self, line: socket.socket, keeper: int) -> int:
-        for number in FORWARDED_SIGNALS:
-            signal.signal(number, signal.SIG_DFL)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, FORWARDED_SIGNALS)
-        gc.freeze()  # no collection need touch, and so copy, what the keeper made
-        die_with_parent()
-        if os.getppid() != keeper:
-            return 1
-        held, self._held = self._held, {}
-        try:
-            return self._work(KeeperLine(line, held))
-        except BaseException:
-            log.exception("the worker failed")
-            return 70  # EX_SOFTWARE
 
     def _listen(self, line: socket.socket) -> bool:
         """Serves the worker's requests until it is gone."""
@@ -183,16 +258,18 @@ class Keeper:
                 message, fds, _, _ = socket.recv_fds(line, MESSAGE_BYTES, 1)
                 if not message:
                     return was_ready
-                self._serve(message[:1], message[1:].decode(), fds)
-                if message[:1] in {READY, SERVES}:
-                    was_ready = message[:1] == READY
+                request = message[:1]
+                if request in {HOLD, RELEASE}:
+                    line.send(self._serve(request, message[1:].decode(), fds))
+                elif request == ALIVE:
+                    self._notifier.alive()
+                    self._reap_others()
+                    if was_ready and self._spare is None and not self._ending:
+                        self._fork_spare()
+                else:
+                    was_ready = request == READY
                     patience = WATCHDOG_SECONDS
                     self._note_ready()
-                if message[:1] == ALIVE:
-                    self._notifier.alive()
-                    self._reap_orphans()
-                else:
-                    line.send(b"k")
             except ConnectionError:
                 return was_ready
 
@@ -202,18 +279,23 @@ class Keeper:
             self._on_first_ready()
             self._on_first_ready = None
 
-    def _serve(self, request: bytes, name: str, fds: list[int]) -> None:
-        if request in {HOLD, RELEASE} and name in self._held:
+    def _serve(self, request: bytes, name: str, fds: list[int]) -> bytes:
+        """The answer. A descriptor that found no room here did not come (unix(7), SCM_RIGHTS)."""
+        if request == HOLD and not fds:
+            return REFUSED
+        if name in self._held:
             os.close(self._held.pop(name))
         if request == HOLD:
             [self._held[name]] = fds
+        return DONE
 
-    def _reap_orphans(self) -> None:
+    def _reap_others(self) -> None:
         """As PID 1 of a container the keeper is also the parent of whatever lost its own."""
         while (child := os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)) is not None:
             if child.si_pid == self._worker:
                 return
             os.waitpid(child.si_pid, 0)
+            self._note_end(child.si_pid)
 
     def _reap(self) -> int:
         """Waits for the worker, whoever else ends meanwhile."""
@@ -221,6 +303,12 @@ class Keeper:
             pid, status = os.waitpid(-1, 0)
             if pid == self._worker:
                 return os.waitstatus_to_exitcode(status)
+            self._note_end(pid)
+
+    def _note_end(self, pid: int) -> None:
+        if self._spare is not None and self._spare.pid == pid:
+            self._spare.line.close()
+            self._spare = None
 
 
 def _describe(status: int) -> str:

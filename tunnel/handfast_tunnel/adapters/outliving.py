@@ -10,7 +10,7 @@ from ..continuity.packed_configuration import PackedConfiguration, pack
 from ..continuity.saved_configuration import SavedConfiguration
 from ..continuity.state_file import StateFile
 from ..core.device import Device
-from .keeper import KeeperLine
+from .keeper import KeeperLine, NotHeldError
 from .udp import UdpSockets
 
 log = logging.getLogger(__name__)
@@ -66,6 +66,10 @@ class Outliving:
     def note_listen_port(self, port: int) -> None:
         self.state.memory.listen_port = port
 
+    def read_ahead(self) -> Iterator[None]:
+        """A job: what would take long when it is first needed."""
+        return self.state.memory.read_ahead()
+
     def sweep(self) -> Iterator[None]:
         """A job: what nobody claimed by now has expired."""
         return self.state.memory.sweep()
@@ -102,8 +106,12 @@ class Outliving:
     def hold_sockets(self, sockets: UdpSockets) -> None:
         if sockets is self._adopted:
             return  # the keeper has had them all along
-        for name, fd in zip(_SOCKETS, sockets.filenos, strict=False):
-            self._line.hold(name, fd)
+        try:
+            for name, fd in zip(_SOCKETS, sockets.filenos, strict=False):
+                self._line.hold(name, fd)
+        except NotHeldError as error:
+            self.release_sockets()  # all or none: the next worker binds them anew
+            log.warning("packets that come while this process is replaced will be lost: %s", error)
 
     def release_sockets(self) -> None:
         for name in _SOCKETS:

@@ -31,6 +31,8 @@ _PEERS_PER_STEP: Final = 32
 _PREFIXES_PER_STEP: Final = 256
 _HOUSEKEEPING: Final = 1.0
 """Seconds between looks at the wall clock and signs of life for the keeper's watchdog."""
+_FIRST_PACKETS: Final = 0.02
+"""Seconds in which a successor looks only at peers whose packets waited for it."""
 
 
 class SignsOfLife(Protocol):
@@ -93,12 +95,14 @@ class Tunnel:
         What it raises leaves all as it is, for the next worker, as a kill would.
         """
         tell(self.name, self._tun)
+        self._read_wall_clock(self.loop.now)
         self._take_over()
         self._link_changed(self._link.current())
         if self._outliving is not None and self._outliving.is_successor:
             self.drops.take_over(self._udp)
         gc.freeze()
         self._life.ready()
+        self._next_housekeeping = self.loop.now + _HOUSEKEEPING
         status = self.loop.run(self._end_turn)
         self._close()
         return status
@@ -118,14 +122,15 @@ class Tunnel:
             return
         if self._outliving.drained:
             self.device.freeze(self.loop.now)
-        self._read_wall_clock(self.loop.now)
         left = self._outliving.load_configuration()
         if left is not None:
             self.device.succeed(left, self.loop.now)
-            self.loop.spawn(self._build_up())
+            self.loop.call_at(self.loop.now + _FIRST_PACKETS, lambda: self.loop.spawn(self._build_up()))
 
     def _build_up(self) -> Iterator[None]:
         """A job of its own, because nobody's leaving may end it: looks at peers that no packet asked for."""
+        if self._outliving is not None and self.device.building_up:
+            yield from self._outliving.read_ahead()
         while self.device.building_up:
             self.device.build_up(self.loop.now)
             gc.freeze()  # what is new will stay: no collection need look at it

@@ -8,6 +8,7 @@ is longer than a word is kept twice, and the copy with the higher sequence numbe
 
 from __future__ import annotations
 
+import sys
 from array import array
 from collections.abc import Iterator, Sequence
 from struct import Struct, pack, unpack
@@ -106,6 +107,13 @@ def names(extent: Words, count: int) -> Iterator[tuple[int, bytes]]:
 def column(extent: Words, count: int, offset: int) -> list[int]:
     """One word of each of the first peers' slots."""
     return extent[offset : count * PEER_WORDS : PEER_WORDS].tolist()
+
+
+def low_halves(extent: Words, count: int, offset: int) -> bytes:
+    """The low half of one word of each of the first peers' slots, as the machine stores it."""
+    halves = extent[: count * PEER_WORDS].cast("B").cast("I")
+    low = 0 if sys.byteorder == "little" else 1
+    return halves[2 * offset + low :: 2 * PEER_WORDS].tobytes()
 
 
 def to_words(data: bytes) -> tuple[int, ...]:

@@ -8,22 +8,10 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Collection, Iterator, Sequence
-from functools import cached_property
-from itertools import compress
 from typing import Final
 
-from .layout import (
-    KEYPAIR_WORDS,
-    PEER_WORDS,
-    Header,
-    KeypairSlot,
-    PeerSlot,
-    Words,
-    column,
-    names,
-    read,
-    write,
-)
+from .found import Found, Part
+from .layout import PEER_WORDS, Header, PeerSlot, Words, column, read, write
 from .slots import NANOSECONDS, SlotMarks, stored_public_key
 from .storage import (
     KeypairFacts,
@@ -49,16 +37,12 @@ class StateMemory:
         self._extents = list(extents)
         self._grow = grow
         self._full = False
-        self._free: list[int] = []
-        """Slots that were in use once."""
         self._peers: dict[bytes, SlotMarks] = {}
         self._claimed: set[bytes] = set()
         """Peers that the present configuration has named."""
-        self._indices: dict[int, int] = {}
-        """Slots by the receiver indices of the sessions that were in them at the start."""
+        self._found = Found(self._used_parts())
         last_alive = 0
-        for first, words, count in self._used_parts():
-            self._find_indices(first, words, count)
+        for _, words, count in self._used_parts():
             for offset in (PeerSlot.LAST_SENT, PeerSlot.LAST_RECEIVED):
                 last_alive = max(last_alive, *column(words, count, offset))
         self.last_alive = last_alive / NANOSECONDS
@@ -67,32 +51,23 @@ class StateMemory:
     def _used(self) -> int:
         return min(self._header[Header.USED], len(self._extents) * self._slots_per_extent)
 
-    def _used_parts(self) -> Iterator[tuple[int, Words, int]]:
-        """The number of each extent's first slot, the extent, and how many of its slots were ever in use."""
+    def _used_parts(self) -> Iterator[Part]:
         used, size = self._used, self._slots_per_extent
         for first, words in zip(range(0, used, size), self._extents, strict=False):
-            yield first, words, min(used - first, size)
+            yield Part(first, words, min(used - first, size))
 
-    def _find_indices(self, first: int, words: Words, count: int) -> None:
-        for start in range(PeerSlot.KEYPAIRS, PEER_WORDS, KEYPAIR_WORDS):
-            positions = column(words, count, start + KeypairSlot.POSITION)
-            if any(positions):
-                indices = enumerate(column(words, count, start + KeypairSlot.INDICES), first)
-                for number, both in compress(indices, positions):
-                    self._indices[both & 0xFFFFFFFF] = number
-
-    @cached_property
+    @property
     def _slots(self) -> dict[bytes, int]:
-        """By the public key in them, which is verified on first use. A packet that came needs none of it."""
-        slots, free = {}, []
-        for first, words, count in self._used_parts():
-            for number, (valid, public_key) in enumerate(names(words, count), first):
-                if valid:
-                    slots[public_key] = number
-                else:
-                    free.append(number)
-        self._free = free[::-1]
-        return slots
+        """By the public key in them, which is verified on first use."""
+        return self._found.slots
+
+    @property
+    def _free(self) -> list[int]:
+        return self._found.free
+
+    def read_ahead(self) -> Iterator[None]:
+        """A job: what is in the slots is known when it ends, instead of when it is needed first."""
+        return self._found.read()
 
     def _place(self, number: int) -> tuple[Words, int]:
         """An extent, and where in it the slot begins."""
@@ -175,7 +150,7 @@ class StateMemory:
 
     def sweep(self) -> Iterator[None]:
         """A job: zeroes sessions that nobody claimed, and what a crash left in free slots."""
-        self._indices.clear()
+        self._found.forget_indices()
         for count, public_key in enumerate(list(self._slots), 1):
             if public_key not in self._claimed and (marks := self._marks(public_key)) is not None:
                 marks.erase_sessions()
@@ -238,7 +213,7 @@ class StateMemory:
         return self._marks(public_key) is not None
 
     def peer_of(self, index: int) -> bytes | None:
-        number = self._indices.get(index)
+        number = self._found.slot_of(index)
         marks = None if number is None else self._verified(number)
         return None if marks is None else marks.public_key
 

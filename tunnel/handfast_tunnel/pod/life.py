@@ -25,6 +25,7 @@ from ..adapters.process import (
     protect_secrets,
     spread_garbage_collection,
 )
+from ..adapters.rehearsal import rehearse
 from ..adapters.systemd import Notifier
 from ..adapters.text import parse_base64_key
 from ..adapters.tun import Tun
@@ -54,7 +55,8 @@ def run(options: PodOptions) -> int:
     spread_garbage_collection()
     configure_logging("pod", options.log_level)
     os.environ["HANDFAST_RUN_DIR"] = str(options.run_directory)
-    return Keeper(lambda line: _serve(options, line), RestartLimit(), lambda: None, Notifier({})).run()
+    work = partial(_serve, options)
+    return Keeper(work, RestartLimit(), lambda: None, Notifier({}), rehearse).run()
 
 
 def _serve(options: PodOptions, line: KeeperLine) -> int:
