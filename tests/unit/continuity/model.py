@@ -63,7 +63,7 @@ class History:
         self.epochs: dict[Host, int] = {}
         """How often the state's owner knew for certain that it has no such peer."""
         self.forgotten: dict[Host, int] = {}
-        """When a client was last removed, so much was on the wire: nobody remembers it."""
+        """When a process was last told that a client is no more, so much was on the wire: nobody remembers it."""
         self.births: dict[int, object] = {}
         """What each of the server's sessions came from, by its index."""
         self.silent_since: int | None = None
@@ -307,15 +307,14 @@ class History:
         client = self.clients[who]
         self.removals[client] += 1
         self.removed.add(client)
-        self.forgotten[client] = len(self.network.wire)
         self.server.peers.pop(client.key.public, None)
         self.server.configure(InterfaceChange(peers=(PeerChange(client.key.public, remove=True),)))
         self._note_removals()
 
     def _note_removals(self) -> None:
-        if self._owns_the_state():
-            for client in self.removed:
-                self.epochs[client] += 1
+        for client in self.removed if self.server.alive else ():
+            self.forgotten[client] = len(self.network.wire)
+            self.epochs[client] += self._owns_the_state()
 
     def add(self, who: int) -> None:
         client = self.clients[who]
