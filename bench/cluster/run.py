@@ -39,22 +39,22 @@ Say = Callable[[str], None]
 def run(site: Site, events: Sequence[Event], say: Say, watch: float = WATCH) -> list[Outage]:
     found: list[Outage] = []
     for event in events:
-        outages = once(site, event, watch, say)
+        outages = once(site, event, watch)
         for gateway in event.gateways:
             say(f"  {event}, {gateway}: {_in_short([o for o in outages if o.case.gateway == gateway])}")
         found += outages
     return found
 
 
-def once(site: Site, event: Event, watch: float, say: Say) -> list[Outage]:
-    """One event, and what each client noticed of it."""
+def once(site: Site, event: Event, watch: float, begin: Callable[[], None] = lambda: None) -> list[Outage]:
+    """One event, and what each client noticed of it; `begin` is called just before it happens."""
     wait_ready(site)
     site.stock.wait_ready()
     context = happening(event, site)
     settle(site)
+    begin()
     began = time.monotonic()
     with context:
-        say(f"  {event}: {time.monotonic() - began:.1f} s until it had happened")
         time.sleep(watch)
         until = time.monotonic()
         methods = _methods(site)

@@ -10,7 +10,7 @@ from statistics import median
 from bench.results import Kind
 from bench.tables import NOT_RECOVERED, markdown, seconds
 
-from .results import CASES, GATEWAYS, HANDFAST, Case, Event, Results, Row
+from .results import CASES, GATEWAYS, Case, Event, Results, Row
 
 
 def _figures(row: Row | None, limit: float) -> list[str]:
@@ -60,18 +60,19 @@ def summary(results: Results, cases: Sequence[Case] = CASES) -> tuple[list[str],
     return columns, lines
 
 
-def longest(results: Results, event: Event) -> float:
-    """Of Handfast's clients that send."""
-    return max(
-        outage.seconds
-        for outage in results.outages
-        if (outage.case.event, outage.case.kind, outage.case.gateway) == (event, Kind.SENDING, HANDFAST)
-    )
-
-
 def text(results: Results) -> str:
-    """What there is, for a terminal."""
-    columns, lines = summary(results, results.measured())
+    """The summary of what there is, for a terminal."""
+    return _grid(*summary(results, results.measured()))
+
+
+def by_kind(results: Results) -> str:
+    """Of one event and exposure, for a terminal: a line for each kind of client at each gateway."""
+    rows = results.rows(results.measured())
+    lines = [[c.kind.value, c.gateway, *_figures(row, results.limit)] for c, row in rows.items()]
+    return _grid(["client", "gateway", "n", "median", "max", "method"], lines)
+
+
+def _grid(columns: list[str], lines: list[list[str]]) -> str:
     widths = [max(len(line[i]) for line in [columns, *lines]) for i in range(len(columns))]
     return "\n".join(
         "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
