@@ -1,5 +1,7 @@
-"""How each event is brought about, at both gateways at the same moment.
+"""How each event is brought about, at both gateways.
 
+What befalls a node or the API server befalls both at once. Otherwise wireguard-go's turn is over before
+Handfast's begins: kube-proxy makes one change a second, and would hold one up for the other.
 An event is a context: it has happened once that is entered, and what it disturbed is mended at its end.
 """
 
@@ -24,6 +26,7 @@ from .stock import NAME as STOCK
 
 _TUNNEL_2: Final = TUNNEL.rpartition(":")[0] + ":2"
 _CONTROL_PORT: Final = 9587
+_CALM: Final = 3.0
 _LEASE: Final = "handfast-operator"
 
 
@@ -104,15 +107,22 @@ def _wait_operators(system: Api) -> None:
 @contextmanager
 def _rollout(site: Site) -> Iterator[None]:
     old = site.gateway.active
-    now = {"restarted": str(time.time())}
-    for name in (site.gateway.name, STOCK):
-        site.api.patch("Deployment", name, _template({"metadata": {"annotations": now}}))
+    restart = _template({"metadata": {"annotations": {"restarted": str(time.time())}}})
+    site.api.patch("Deployment", STOCK, restart)
+    _wait_calm(site)
+    site.api.patch("Deployment", site.gateway.name, restart)
     _wait_moved(site, old)
     yield
 
 
 def _template(change: Object) -> Object:
     return {"spec": {"template": change}}
+
+
+def _wait_calm(site: Site) -> None:
+    """wireguard-go has replaced its pods, and kube-proxy knows them."""
+    site.stock.wait_ready()
+    time.sleep(_CALM)
 
 
 def _wait_moved(site: Site, old: str) -> None:
@@ -140,6 +150,7 @@ def _change_images(site: Site, tunnel: str, stock: str) -> None:
     site.api.patch(
         "Deployment", STOCK, _template({"spec": {"containers": [{"name": "main", "image": stock}]}})
     )
+    _wait_calm(site)
     tag = f"image.tunnel.tag={tunnel.rpartition(':')[2]}"
     options = ["--namespace", SYSTEM, "--reuse-values", "--set-string", tag, "--wait", "--timeout=150s"]
     helm(site.cluster.settings.kubeconfig, "upgrade", "handfast", str(CHART), *options)
@@ -148,9 +159,10 @@ def _change_images(site: Site, tunnel: str, stock: str) -> None:
 @contextmanager
 def _deletion(site: Site) -> Iterator[None]:
     old, stock = site.gateway.active, site.stock.pod["metadata"]["name"]
-    site.api.delete("Pod", old)
     site.api.delete("Pod", stock)
     site.api.wait_gone("Pod", stock)
+    _wait_calm(site)
+    site.api.delete("Pod", old)
     _wait_moved(site, old)
     yield
 
@@ -158,9 +170,10 @@ def _deletion(site: Site) -> Iterator[None]:
 @contextmanager
 def _eviction(site: Site) -> Iterator[None]:
     old, stock = site.gateway.active, site.stock.pod["metadata"]["name"]
-    site.gateway.evict(old)
     site.gateway.evict(stock)
     site.api.wait_gone("Pod", stock)
+    _wait_calm(site)
+    site.gateway.evict(old)
     _wait_moved(site, old)
     yield
 

@@ -52,6 +52,8 @@ async def _lead(operator: Operator, holding: Holding, stop: asyncio.Event) -> No
     await operator.prepare()
     calm_toggles.install()
     namespaces = operator.settings.watch_namespaces
+    finished = asyncio.Event()
+    finishing = asyncio.create_task(_finish(operator, stop, finished))
     await kopf.operator(
         registry=handlers.registry(operator),
         standalone=True,
@@ -59,5 +61,12 @@ async def _lead(operator: Operator, holding: Holding, stop: asyncio.Event) -> No
         identity=cast(Any, operator.settings.identity),
         clusterwide=not namespaces,
         namespaces=namespaces,
-        stop_flag=stop,
+        stop_flag=finished,
     )
+    finishing.cancel()
+
+
+async def _finish(operator: Operator, stop: asyncio.Event, finished: asyncio.Event) -> None:
+    await stop.wait()
+    await operator.finish()
+    finished.set()
