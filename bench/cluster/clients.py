@@ -73,6 +73,9 @@ class Way:
         nat = "behind NAT" if self.client.host.nat else "without NAT"
         return f"{self.client.kind} client {nat}, {self.exposure}, {self.entrance.gateway}"
 
+    def is_of(self, gateway: str, kind: Kind) -> bool:
+        return self.entrance.gateway == gateway and self.client.kind is kind
+
     @property
     def address(self) -> str:
         return address(self.entrance.gateway, self.client.number)

@@ -20,12 +20,15 @@ from tests.cluster.gateways import CHART, SYSTEM, helm
 from tests.cluster.objects import TUNNEL, WORKLOAD, WORKLOAD_2
 from tests.lab.namespaces import wait_until
 
-from .results import Event
+from bench.results import Kind
+
+from .results import HANDFAST, Event
 from .site import STAYS, VICTIM, Site
 from .stock import NAME as STOCK
 
 _TUNNEL_2: Final = TUNNEL.rpartition(":")[0] + ":2"
-_CONTROL_PORT: Final = 9587
+_FROZEN: Final = 0.2
+"""Four probes without an answer."""
 _CALM: Final = 3.0
 _LEASE: Final = "handfast-operator"
 
@@ -250,30 +253,17 @@ def _settled_pods(site: Site) -> list[Object]:
 
 @contextmanager
 def _operator(site: Site) -> Iterator[None]:
-    """Between drain and activate: the successor does not hear the operator, which is deleted meanwhile."""
+    """Killed with its pod as soon as clients notice that their gateway's pod is frozen."""
     system = site.another_api(SYSTEM)
-    old, leader = _active(site), _holder(system)
-    machines = [site.cluster.machines[node_of(pod)] for pod in site.gateway.pods() if _other(pod, old)]
-    rule = f"add rule inet hold forward tcp dport {_CONTROL_PORT} ip daddr != {old['status']['podIP']} drop"
-    table = "add table inet hold\nadd chain inet hold forward { type filter hook forward priority 0; }\n"
-    for machine in machines:
-        machine.run("nft", "-f", "-", input=table + rule)
-    try:
-        site.api.delete("Pod", old["metadata"]["name"])
-        time.sleep(1)
-        system.delete("Pod", leader)
-        system.wait_gone("Pod", leader)
-    finally:
-        for machine in machines:
-            machine.run("nft", "delete", "table", "inet", "hold")
-    site.gateway.wait_active(old["metadata"]["name"])
-    site.api.wait_gone("Pod", old["metadata"]["name"])
+    old, leader = site.gateway.active, _holder(system)
+    asking = [way.log for way in site.ways if way.log and way.is_of(HANDFAST, Kind.SENDING)]
+    site.api.delete("Pod", old)
+    wait_until(lambda: any(time.monotonic() - log.arrived[-1] > _FROZEN for log in asking), 20, "a handover")
+    system.delete("Pod", leader, grace=0)
+    site.gateway.wait_active(old)
+    site.api.wait_gone("Pod", old)
     yield
     _wait_operators(system)
-
-
-def _other(pod: Object, than: Object) -> bool:
-    return bool(pod["metadata"]["uid"] != than["metadata"]["uid"])
 
 
 @contextmanager
