@@ -6,6 +6,7 @@ of every kind, behind NAT and not, which reach it at a node's port.
 
 from __future__ import annotations
 
+import math
 import sys
 import threading
 import time
@@ -23,6 +24,9 @@ from .site import Site
 
 _ALIVE: Final = 0.5
 _REDRAW: Final = 0.5
+_REDRAWN: Final = "{}\x1b[K"
+"""Clears the rest of the line."""
+_UP: Final = f"\x1b[{len(Kind)}A\r"
 _PROGRESS: Final = 5.0
 """Where the output is no terminal."""
 
@@ -33,19 +37,20 @@ class Live(threading.Thread):
     def __init__(self, ways: Sequence[Way]) -> None:
         super().__init__(name="live", daemon=True)
         self._ways = ways
-        self._began = time.monotonic()
+        self._began = math.inf
         self._ended = threading.Event()
 
     def run(self) -> None:
+        self._began = time.monotonic()
         terminal = sys.stdout.isatty()
         while not self._ended.wait(_REDRAW if terminal else _PROGRESS):
             lines = self.lines(time.monotonic())
-            say("\n".join(lines) + (f"\x1b[{len(lines)}A\r" if terminal else ""))
+            say("\n".join(map(_REDRAWN.format, lines)) + _UP if terminal else "\n".join(lines))
         if terminal:
             say("\n" * len(Kind))
 
     def lines(self, now: float) -> list[str]:
-        return [f"{now - self._began:5.0f} s  {kind:15}  {self._both(kind, now)}\x1b[K" for kind in Kind]
+        return [f"{now - self._began:5.0f} s  {kind:15}  {self._both(kind, now)}" for kind in Kind]
 
     def _both(self, kind: Kind, now: float) -> str:
         return "   ".join(f"{gateway}: {self._state(kind, gateway, now):32}" for gateway in GATEWAYS)

@@ -7,6 +7,7 @@ An event is a context: it has happened once that is entered, and what it disturb
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import time
@@ -15,7 +16,7 @@ from contextlib import AbstractContextManager, contextmanager, suppress
 from typing import Any, Final
 
 from tests.cluster import cgroups, control_plane, failures, node
-from tests.cluster.api import Api, Object, is_ready
+from tests.cluster.api import Api, ExecError, Object, is_ready
 from tests.cluster.gateways import CHART, SYSTEM, helm
 from tests.cluster.objects import TUNNEL, WORKLOAD, WORKLOAD_2
 from tests.lab.namespaces import wait_until
@@ -30,6 +31,7 @@ _TUNNEL_2: Final = TUNNEL.rpartition(":")[0] + ":2"
 _FROZEN: Final = 0.2
 """Four probes without an answer."""
 _CALM: Final = 3.0
+_ASKED: Final = 2.5
 _LEASE: Final = "handfast-operator"
 
 
@@ -93,6 +95,7 @@ def _lead_from(site: Site, name: str) -> None:
 
     wait_until(leads_there, 120, f"an operator on {name} to lead", interval=1)
     _wait_operators(system)
+    wait_ready(site)
 
 
 def _holder(system: Api) -> str:
@@ -299,3 +302,12 @@ def wait_ready(site: Site) -> None:
 
     site.api.wait("Deployment", site.gateway.name, complete, 120, f"{wanted} pods of Handfast, ready")
     site.gateway.wait_ready(120)
+    # An operator that holds the Lease since a moment ago leads nobody yet.
+    wait_until(lambda: _led(site), 60, "an operator that asks the gateway's pods", interval=1)
+
+
+def _led(site: Site) -> bool:
+    with suppress(ExecError):
+        status = json.loads(site.api.exec(site.gateway.active, "handfast-tunnel", "status", "--json"))
+        return status["control_age"] is not None and status["control_age"] < _ASKED
+    return False

@@ -110,8 +110,8 @@ class _View:
             seconds = self._silence(way.log)[1]
         else:
             seconds = self._unreached(way)
-            if math.isinf(seconds):
-                waited = way.asks(address(entrance.gateway, 1), _NEXT)
+            if math.isinf(seconds) and math.isfinite(asked := way.asks(address(entrance.gateway, 1), _NEXT)):
+                waited = asked
         method = "" if math.isinf(seconds) else self._method(way)
         return Outage(case, way.client.host.nat, seconds, method, waited)
 
