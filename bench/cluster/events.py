@@ -309,5 +309,5 @@ def wait_ready(site: Site) -> None:
 def _led(site: Site) -> bool:
     with suppress(ExecError):
         status = json.loads(site.api.exec(site.gateway.active, "handfast-tunnel", "status", "--json"))
-        return status["control_age"] is not None and status["control_age"] < _ASKED
+        return bool(status["silence"] < _ASKED)
     return False

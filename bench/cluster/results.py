@@ -78,7 +78,7 @@ class Outage:
     method: str = ""
     """How it came back; empty when it did not."""
     next_packet: float | None = None
-    """Of a quiet client that could not be reached: what its next packet then waited for an answer, if one came."""
+    """Of a quiet client that could not be reached: what its next packet then waited, if it was answered."""
 
 
 @dataclass(frozen=True, slots=True)
