@@ -32,6 +32,8 @@ _FROZEN: Final = 0.2
 """Four probes without an answer."""
 _CALM: Final = 3.0
 _ASKED: Final = 2.5
+_PATIENCE: Final = 180.0
+"""Until something has happened; a busy machine takes its time."""
 _LEASE: Final = "handfast-operator"
 
 
@@ -73,8 +75,8 @@ def _gather(site: Site, name: str) -> None:
     while node_of(_active(site)) != name:
         old = site.gateway.active
         site.api.delete("Pod", old)
-        site.gateway.wait_active(old)
-        site.api.wait_gone("Pod", old)
+        site.gateway.wait_active(old, _PATIENCE)
+        site.api.wait_gone("Pod", old, _PATIENCE)
         wait_ready(site)
 
 
@@ -133,9 +135,9 @@ def _wait_calm(site: Site) -> None:
 
 def _wait_moved(site: Site, old: str) -> None:
     """Both gateways have replaced their pods."""
-    site.gateway.wait_active(old)
+    site.gateway.wait_active(old, _PATIENCE)
     site.stock.wait_ready()
-    site.api.wait_gone("Pod", old)
+    site.api.wait_gone("Pod", old, _PATIENCE)
 
 
 @contextmanager
@@ -166,7 +168,7 @@ def _change_images(site: Site, tunnel: str, stock: str) -> None:
 def _deletion(site: Site) -> Iterator[None]:
     old, stock = site.gateway.active, site.stock.pod["metadata"]["name"]
     site.api.delete("Pod", stock)
-    site.api.wait_gone("Pod", stock)
+    site.api.wait_gone("Pod", stock, _PATIENCE)
     _wait_calm(site)
     site.api.delete("Pod", old)
     _wait_moved(site, old)
@@ -177,7 +179,7 @@ def _deletion(site: Site) -> Iterator[None]:
 def _eviction(site: Site) -> Iterator[None]:
     old, stock = site.gateway.active, site.stock.pod["metadata"]["name"]
     site.gateway.evict(stock)
-    site.api.wait_gone("Pod", stock)
+    site.api.wait_gone("Pod", stock, _PATIENCE)
     _wait_calm(site)
     site.gateway.evict(old)
     _wait_moved(site, old)
@@ -225,7 +227,7 @@ def _node_pods(site: Site) -> Iterator[None]:
 def _partition(site: Site) -> Iterator[None]:
     old = site.gateway.active
     with failures.cut_off(site.cluster, VICTIM):
-        site.gateway.wait_active(old, 120)
+        site.gateway.wait_active(old, _PATIENCE)
         yield
 
 
@@ -242,7 +244,7 @@ def _scale(site: Site, replicas: int) -> None:
     site.api.patch("Deployment", STOCK, {"spec": {"replicas": replicas}})
     wait_until(
         lambda: len(_settled_pods(site)) == len(site.gateway.pods()) == replicas,
-        120,
+        _PATIENCE,
         f"{replicas} pods of the gateway",
         interval=0.2,
     )
@@ -263,8 +265,8 @@ def _operator(site: Site) -> Iterator[None]:
     site.api.delete("Pod", old)
     wait_until(lambda: any(time.monotonic() - log.arrived[-1] > _FROZEN for log in asking), 20, "a handover")
     system.delete("Pod", leader, grace=0)
-    site.gateway.wait_active(old)
-    site.api.wait_gone("Pod", old)
+    site.gateway.wait_active(old, _PATIENCE)
+    site.api.wait_gone("Pod", old, _PATIENCE)
     yield
     _wait_operators(system)
 
@@ -300,8 +302,8 @@ def wait_ready(site: Site) -> None:
         status = found["status"]
         return bool(status.get("availableReplicas") == status.get("replicas") == wanted)
 
-    site.api.wait("Deployment", site.gateway.name, complete, 120, f"{wanted} pods of Handfast, ready")
-    site.gateway.wait_ready(120)
+    site.api.wait("Deployment", site.gateway.name, complete, _PATIENCE, f"{wanted} pods of Handfast, ready")
+    site.gateway.wait_ready(_PATIENCE)
     # An operator that holds the Lease since a moment ago leads nobody yet.
     wait_until(lambda: _led(site), 60, "an operator that asks the gateway's pods", interval=1)
 

@@ -100,4 +100,4 @@ class Stock:
             seen = status.get("observedGeneration", 0) >= found["metadata"]["generation"]
             return seen and counts == [replicas] * 3
 
-        self.api.wait("Deployment", NAME, complete, 120, f"{replicas} pods of wireguard-go, ready")
+        self.api.wait("Deployment", NAME, complete, 180, f"{replicas} pods of wireguard-go, ready")
