@@ -81,5 +81,6 @@ def _grid(columns: list[str], lines: list[list[str]]) -> str:
 
 
 def document(results: Results) -> str:
-    """Both tables, in Markdown."""
-    return f"{markdown(*summary(results))}\n\n{markdown(*full(results), left=3)}"
+    """The picture and both tables, in Markdown."""
+    picture = "![how long clients outside of a cluster stay dark](images/cluster.png)"
+    return f"{picture}\n\n{markdown(*summary(results))}\n\n{markdown(*full(results), left=3)}"
