@@ -26,7 +26,7 @@ _ALIVE: Final = 0.5
 _REDRAW: Final = 0.5
 _REDRAWN: Final = "{}\x1b[K"
 """Clears the rest of the line."""
-_UP: Final = f"\x1b[{len(Kind)}A\r"
+_UP: Final = f"\x1b[{len(Kind) - 1}A\r"
 _PROGRESS: Final = 5.0
 """Where the output is no terminal."""
 
@@ -45,7 +45,10 @@ class Live(threading.Thread):
         terminal = sys.stdout.isatty()
         while not self._ended.wait(_REDRAW if terminal else _PROGRESS):
             lines = self.lines(time.monotonic())
-            say("\n".join(map(_REDRAWN.format, lines)) + _UP if terminal else "\n".join(lines))
+            if terminal:
+                say("\n".join(map(_REDRAWN.format, lines)) + _UP, end="")
+            else:
+                say("\n".join(lines))
         if terminal:
             say("\n" * len(Kind))
 
