@@ -1,5 +1,7 @@
 # ARGS goes to the program behind the target: make test ARGS="tests/unit -k cookies"
 ARGS =
+# CLUSTER=1: make demo shows a rollout on a real Kubernetes.
+CLUSTER =
 # What a cluster is made of; empty means the default.
 export NAME NODES PROXY ADDRESS
 PYTHON = .venv/bin/python
@@ -10,9 +12,9 @@ PYTHON = .venv/bin/python
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s  %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-demo: ## kill a server with real clients on it: their outages, beside wireguard-go
-	@scripts/setup interop
-	@$(PYTHON) -m bench.demo $(ARGS)
+demo: ## kill a server with real clients on it: their outages, beside wireguard-go; CLUSTER=1: a rollout
+	@scripts/setup $(if $(CLUSTER),cluster,interop)
+	@$(PYTHON) -m bench.$(if $(CLUSTER),cluster.)demo $(ARGS)
 
 test: ## run all tests
 	@scripts/setup cluster
@@ -25,8 +27,8 @@ lint: ## check style, format and types
 	@.venv/bin/ruff format --check
 	@.venv/bin/mypy
 
-bench: ## measure restarts, throughput, handshakes and 10,000 peers
-	@scripts/setup interop
+bench: ## measure restarts, throughput, handshakes and 10,000 peers; ARGS=cluster: every event of a cluster
+	@scripts/setup $(if $(filter cluster,$(ARGS)),cluster,interop)
 	@$(PYTHON) -m bench $(ARGS)
 
 soak: ## live 100,000 histories of crashes and restarts (docs/soak.md), and 20 lives of a cluster

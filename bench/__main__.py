@@ -4,6 +4,7 @@
                     [continuity] [kills]
     python -m bench soak-kills [--kills N]
     python -m bench continuity --only EVENT [--only EVENT]
+    python -m bench cluster [--help]
 
 Each experiment leaves its figures in bench/results/; docs/benchmarks.md and docs/continuity.md are made
 from them.
@@ -148,6 +149,11 @@ def arguments() -> argparse.Namespace:
 
 
 def main() -> int:
+    if sys.argv[1:2] == ["cluster"]:
+        # Options of its own; and only it needs what talks to Kubernetes.
+        from .cluster.__main__ import main as cluster
+
+        return cluster(sys.argv[2:])
     chosen = arguments()
     size = QUICK if chosen.quick else FULL
     size = replace(size, rounds=chosen.rounds or size.rounds, soak_kills=chosen.kills or size.soak_kills)

@@ -21,12 +21,16 @@ from . import (
     tables,
     throughput,
 )
+from .cluster import picture as cluster_picture
+from .cluster import tables as cluster_tables
+from .cluster.results import Results as ClusterResults
 from .results import RestartResults
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 BENCHMARKS: Final = ROOT / "docs/benchmarks.md"
 README: Final = ROOT / "README.md"
 CONTINUITY: Final = ROOT / "docs/continuity.md"
+OUTAGES: Final = ROOT / "docs/outages.md"
 
 
 @dataclass(frozen=True)
@@ -100,6 +104,12 @@ def _soak(data: dict[str, Any], _picture: Path) -> str:
     return tables.markdown(*kills.soak_table(data), left=0)
 
 
+def _cluster(data: dict[str, Any], picture: Path) -> str:
+    results = ClusterResults.from_json(data)
+    cluster_picture.draw(results, picture)
+    return cluster_tables.document(results)
+
+
 _REPORTS: Final[dict[str, Callable[[dict[str, Any], Path], str]]] = {
     "demo": _restart,
     "restart": _restart,
@@ -111,8 +121,14 @@ _REPORTS: Final[dict[str, Callable[[dict[str, Any], Path], str]]] = {
     "continuity": _continuity,
     "kills": _kills,
     "soak-kills": _soak,
+    "cluster": _cluster,
 }
-_DOCUMENTS: Final = {"continuity": CONTINUITY, "kills": CONTINUITY, "soak-kills": CONTINUITY}
+_DOCUMENTS: Final = {
+    "continuity": CONTINUITY,
+    "kills": CONTINUITY,
+    "soak-kills": CONTINUITY,
+    "cluster": OUTAGES,
+}
 """Where their tables are; all others are in docs/benchmarks.md."""
 
 

@@ -37,6 +37,10 @@ PEERS_SECONDS: Final = 5.0
 """Between two questions for who is connected."""
 STATE_SECONDS: Final = 300.0
 """Between two copies of the endpoints in the state Secret."""
+PROXY_SECONDS: Final = 1.2
+"""A pod that ends goes on serving for so long. kube-proxy waits for a second between two changes
+(`minSyncPeriod`), and has just made one, as the pod's end is one. A handover at once would wait for the next,
+with its clients in the dark."""
 RESERVED_NS: Final = 60 * 10**9
 """How far ahead time stamps are reserved: a new pod starts above them, whatever its clock says."""
 ACTIVE_COST: Final = "100"
@@ -68,6 +72,7 @@ class Conductor:
         """Observe, act, and observe again what the acts have changed."""
         await self._mark(pods)
         await self._ask(pods, all_of_them=woken)
+        self._note_ends(pods)
         for _ in range(len(HANDOVER)):
             actions = roles.plan(self.view(pods))
             if not actions:
@@ -91,6 +96,9 @@ class Conductor:
             term=max(self.lease_term(), active.get("term", 0), state.term_floor),
             handover=spec.recovery.handover != "Never",
         )
+
+    def pending(self, pods: Iterable[PodObject]) -> bool:
+        return roles.pending(self.view(pods))
 
     def views(self, pods: Iterable[PodObject]) -> list[PodView]:
         return [pod.view(self.state.seen.setdefault(pod.uid, Seen())) for pod in pods if not pod.over]
@@ -141,6 +149,14 @@ class Conductor:
             return True
         conditions = node.get("status", {}).get("conditions") or ()
         return any(each["type"] == "Ready" and each["status"] != "True" for each in conditions)
+
+    def _note_ends(self, pods: list[PodObject]) -> None:
+        now = time.monotonic()
+        for pod in pods:
+            if pod.terminating:
+                seen = self.state.seen[pod.uid]
+                seen.ending_since = seen.ending_since or now
+                seen.unsettled = now - seen.ending_since < PROXY_SECONDS
 
     def _note_active(self, pods: list[PodObject]) -> None:
         state = self.state

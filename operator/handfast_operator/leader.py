@@ -26,6 +26,10 @@ from .worker import Key, Worker
 
 LOGIN_SECONDS: Final = 600
 """The service account's token is another one after an hour at the latest."""
+TOGETHER_SECONDS: Final = 1.0
+"""The deletion of a node's other pods is seen by then."""
+FINISH_SECONDS: Final = 8.0
+"""What is not handed over by then is the next operator's."""
 
 logger = logging.getLogger(__name__)
 
@@ -158,6 +162,19 @@ class Operator:
 
     def begin(self, tunnels: Mapping[Key, Any], peers: Mapping[Key, Any], pods: Mapping[Key, Any]) -> None:
         self._tunnels, self._peers, self._pods = tunnels, peers, pods
+
+    async def finish(self) -> None:
+        """Hand over whatever ends together with this operator: both may be on a node that is drained.
+
+        The next operator would come too late: a pod that hears nothing of us for two seconds waits no longer.
+        """
+        began = time.monotonic()
+        await asyncio.sleep(TOGETHER_SECONDS)
+        while time.monotonic() - began < FINISH_SECONDS and self._pending():  # noqa: ASYNC110  seen by asking
+            await asyncio.sleep(0.1)
+
+    def _pending(self) -> bool:
+        return any(worker.pending for worker in self.workers.values())
 
     async def end(self) -> None:
         await asyncio.gather(*(worker.stop() for worker in self.workers.values()))

@@ -8,7 +8,7 @@ Service where a handover stands, finds the row in the table, and goes on from th
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Literal
 
 from handfast_tunnel.control import Role
@@ -99,6 +99,8 @@ class PodView:
     """Calls in a row that it has not answered."""
     lost: bool = False
     """Its node is not ready."""
+    unsettled: bool = False
+    """Its end was seen a moment ago, and proxies are busy with that."""
 
     @property
     def leaving(self) -> bool:
@@ -201,9 +203,15 @@ def plan(view: View) -> list[Action]:
     ]
     if repairs:
         return repairs
-    if winner.leaving and view.handover and (new := successor(view.pods, winner)) is not None:
+    new = successor(view.pods, winner)
+    if winner.leaving and not winner.unsettled and view.handover and new is not None:
         return [Handover(winner, new, view.next_term)]
     return []
+
+
+def pending(view: View) -> bool:
+    """Is there anything to do, now or in a moment?"""
+    return bool(plan(replace(view, pods=[replace(pod, unsettled=False) for pod in view.pods])))
 
 
 def active(pods: Sequence[PodView]) -> PodView | None:

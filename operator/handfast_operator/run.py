@@ -21,9 +21,7 @@ logger = logging.getLogger(__name__)
 async def run(settings: Settings) -> int:
     """Returns the process's exit code. (One that loses the Lease does not come back here.)"""
     stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
+    _listen(stop)
     found = await configuration()
     holding = Holding(settings)
     holding.start()
@@ -40,6 +38,11 @@ async def run(settings: Settings) -> int:
     return 0
 
 
+def _listen(stop: asyncio.Event) -> None:
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+
+
 async def _lead(operator: Operator, holding: Holding, stop: asyncio.Event) -> None:
     waiting, stopping = asyncio.create_task(holding.acquired()), asyncio.create_task(stop.wait())
     await asyncio.wait({waiting, stopping}, return_when=asyncio.FIRST_COMPLETED)
@@ -52,12 +55,28 @@ async def _lead(operator: Operator, holding: Holding, stop: asyncio.Event) -> No
     await operator.prepare()
     calm_toggles.install()
     namespaces = operator.settings.watch_namespaces
+    registry, finished = handlers.registry(operator), asyncio.Event()
+
+    @kopf.on.startup(registry=registry)
+    async def listen_again(**_: Any) -> None:
+        # kopf takes the signals when it starts, and would end before anything is finished.
+        await asyncio.sleep(0.1)
+        _listen(stop)
+
+    finishing = asyncio.create_task(_finish(operator, stop, finished))
     await kopf.operator(
-        registry=handlers.registry(operator),
+        registry=registry,
         standalone=True,
         # Else kopf asks for the user's name, and this one has none.
         identity=cast(Any, operator.settings.identity),
         clusterwide=not namespaces,
         namespaces=namespaces,
-        stop_flag=stop,
+        stop_flag=finished,
     )
+    finishing.cancel()
+
+
+async def _finish(operator: Operator, stop: asyncio.Event, finished: asyncio.Event) -> None:
+    await stop.wait()
+    await operator.finish()
+    finished.set()

@@ -92,6 +92,7 @@ class PodObject:
             seen.answer,
             seen.failures,
             seen.lost,
+            seen.unsettled,
         )
 
 
@@ -103,6 +104,10 @@ class Seen:
     at: float = 0.0
     failures: int = 0
     lost: bool = False
+    ending_since: float | None = None
+    """When its deletion was first seen; time.monotonic()."""
+    unsettled: bool = False
+    """That was a moment ago."""
 
     @property
     def answer(self) -> Answer | None:

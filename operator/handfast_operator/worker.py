@@ -110,6 +110,11 @@ class Worker:
         """A pod has changed."""
         self._woken.set()
 
+    @property
+    def pending(self) -> bool:
+        """Is there anything that clients wait for?"""
+        return self._conductor is not None and self._conductor.pending(self._world.pods(self._key))
+
     def see_service(self, service: dict[str, Any] | None) -> None:
         if self._state is not None:
             self._state.service = service

@@ -63,7 +63,7 @@ class History:
         self.epochs: dict[Host, int] = {}
         """How often the state's owner knew for certain that it has no such peer."""
         self.forgotten: dict[Host, int] = {}
-        """When a process was last told that a client is no more, so much was on the wire: nobody remembers it."""
+        """When a process was last told to forget a client, so much was on the wire: nobody remembers it."""
         self.births: dict[int, object] = {}
         """What each of the server's sessions came from, by its index."""
         self.silent_since: int | None = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from contextlib import suppress
 from dataclasses import replace
 
@@ -13,9 +14,15 @@ from handfast_operator.conductor import Conductor
 from handfast_operator.roles import FREEZE_SECONDS
 from handfast_operator.tunnel_state import TunnelState
 from handfast_tunnel.control import PeerStatus, Role
+from handfast_tunnel.control.roles import Call, Event
 
 from .fakes import FakeWorld, KilledError, of_two_pods
 from .test_documents import configuration
+
+
+@pytest.fixture(autouse=True)
+def _proxies_are_fast(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("handfast_operator.conductor.PROXY_SECONDS", 0.0)
 
 
 def settled(world: FakeWorld) -> None:
@@ -59,6 +66,35 @@ def test_a_handover() -> None:
     assert new.standing.term > term
     assert new.took == ["export of old for uid-of-new"]
     assert world.events[-1] == "HandedOver"
+
+
+def test_a_handover_waits_until_proxies_are_done_with_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And the old pod serves meanwhile: nothing is asked of it but what it is."""
+    world = begun()
+    old, _ = world.pods
+    before = old.standing
+    old.terminating = True
+    operator = world.operator()
+    monkeypatch.setattr("handfast_operator.conductor.PROXY_SECONDS", math.inf)
+    asyncio.run(world.tick(*operator))
+    assert (old.standing, world.selected) == (before, "old")
+    monkeypatch.setattr("handfast_operator.conductor.PROXY_SECONDS", 0.0)
+    asyncio.run(world.tick(*operator))
+    settled(world)
+    assert world.active() == ["new"]
+
+
+def test_a_frozen_pod_waits_for_no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its clients are in the dark already."""
+    world = begun()
+    old, new = world.pods
+    old.terminating = True
+    old.apply(Call(Event.DRAIN, old.standing.term + 1, digest="d", successor="uid-of-new", seconds=5))
+    assert old.standing.role is Role.DRAINING
+    monkeypatch.setattr("handfast_operator.conductor.PROXY_SECONDS", math.inf)
+    asyncio.run(world.tick(*world.operator()))
+    settled(world)
+    assert world.active() == [new.name]
 
 
 CALLS = 24

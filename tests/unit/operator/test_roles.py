@@ -19,6 +19,7 @@ from handfast_operator.roles import (
     Tell,
     Thaw,
     View,
+    pending,
     plan,
 )
 from handfast_tunnel.control import Role
@@ -203,3 +204,12 @@ def test_a_lost_pod_is_replaced_at_a_higher_term() -> None:
 def test_a_silent_pod_that_was_never_active_holds_nobody_up() -> None:
     standby = pod("new", Role.STANDBY)
     assert plan(view(silent(failures=1), standby)) == [Activate(standby, 4)]
+
+
+def test_an_end_that_proxies_are_busy_with_is_pending() -> None:
+    """An operator that ends itself waits for it; without a successor there is nothing to wait for."""
+    old, new = pod("old", Role.ACTIVE, 4, terminating=True, unsettled=True), pod("new", Role.STANDBY)
+    assert plan(view(old, new, selected="old")) == []
+    assert pending(view(old, new, selected="old"))
+    assert not pending(view(old, selected="old"))
+    assert not pending(view(pod("old", Role.ACTIVE, 4), new, selected="old"))

@@ -1,0 +1,1 @@
+"""What clients outside of a real cluster notice when something befalls their gateway's pods."""
