@@ -15,9 +15,12 @@ import ctypes
 import http.client
 import threading
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Literal, Self
+
+from urllib3.exceptions import HTTPError
 
 from tests.lab.namespaces import wait_until
 
@@ -98,14 +101,21 @@ class Balancer:
 
     def _watch(self) -> None:
         _enter_network_of(self._router)
+        service: Object | None = None
         while not self._ended.is_set():
-            service = self._api.get("Service", self._service)["spec"]
-            port = service.get("healthCheckNodePort") or _KUBE_PROXY_HEALTH
-            for node in self._nodes:
-                failures = 0 if _answers(node.ipv4, port) else self._failures[node.number] + 1
-                self._failures[node.number] = failures
-            self._steer(service["ports"])
+            # While the API server is away, a cloud goes on with what it knows.
+            with suppress(HTTPError):
+                service = self._api.get("Service", self._service)["spec"]
+            if service is not None:
+                self._look(service)
             self._ended.wait(_INTERVAL)
+
+    def _look(self, service: Object) -> None:
+        port = service.get("healthCheckNodePort") or _KUBE_PROXY_HEALTH
+        for node in self._nodes:
+            failures = 0 if _answers(node.ipv4, port) else self._failures[node.number] + 1
+            self._failures[node.number] = failures
+        self._steer(service["ports"])
 
     def _steer(self, ports: list[Object]) -> None:
         healthy = self.healthy

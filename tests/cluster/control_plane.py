@@ -59,8 +59,7 @@ def start(machine: Machine, settings: Settings, authority: Authority) -> None:
     (settings.state / "etcd.json").write_text(json.dumps(_etcd()))
     (settings.state / "audit.json").write_text(json.dumps(_audit_policy()))
     machine.daemon("etcd", str(program("etcd")), f"{STATE}/etcd.json")
-    machine.daemon("kube-apiserver", str(program("kube-apiserver")), *_options(_api_server()))
-    wait_until(lambda: _ready(machine), 60, f"the API server; see {machine.log}", interval=0.1)
+    start_api_server(machine)
     controllers = _controllers()
     if not settings.nodes:
         # Nothing would ever become of pods.
@@ -70,6 +69,12 @@ def start(machine: Machine, settings: Settings, authority: Authority) -> None:
     machine.daemon("kube-controller-manager", str(program("kube-controller-manager")), *_options(controllers))
     if settings.nodes:
         machine.daemon("kube-scheduler", str(program("kube-scheduler")), *_options(_scheduler()))
+
+
+def start_api_server(machine: Machine) -> None:
+    """Start it and wait until it is ready."""
+    machine.daemon("kube-apiserver", str(program("kube-apiserver")), *_options(_api_server()))
+    wait_until(lambda: _ready(machine), 60, f"the API server; see {machine.log}", interval=0.1)
 
 
 def forward(machine: Machine) -> int:

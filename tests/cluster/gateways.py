@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import base64
 import fcntl
-import json
 import os
 import subprocess
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from tests.lab.namespaces import wait_until
 from tests.lab.network import Host
 
 from . import objects
-from .api import Api, ExecError, Object, condition, is_ready
+from .api import Api, Object, condition, is_ready
 from .built import program
 from .cluster import Cluster
 from .gateway_client import GatewayClient
@@ -70,6 +70,26 @@ def options() -> list[str]:
         f"sharedNetworks[{number}]={network}" for number, network in enumerate((SERVICES[0], PODS[0]))
     ]
     return ["--wait", "--timeout", "150s", "--set", ",".join([*images, *networks])]
+
+
+def set_operators(cluster: Cluster, count: int) -> None:
+    system = Api(cluster.settings.kubeconfig, SYSTEM)
+    system.patch("Deployment", "handfast", {"spec": {"replicas": count}})
+    if count:
+        system.wait("Deployment", "handfast", lambda found: found["status"].get("availableReplicas") == count)
+    else:
+        wait_until(lambda: not system.list("Pod"), 60, "the operator's end")
+    system.close()
+
+
+@contextmanager
+def without_operator(cluster: Cluster) -> Iterator[None]:
+    """Nobody leads, until its end."""
+    try:
+        set_operators(cluster, 0)
+        yield
+    finally:
+        set_operators(cluster, 2)
 
 
 def peer(name: str, tunnel: str = "office", **spec: Any) -> Object:
@@ -166,24 +186,8 @@ class Gateway:
         )
         return new
 
-    def wait_alone(self, pod: str, timeout: float = 60) -> None:
-        """Wait until all other pods say that they are not active, by their own word."""
-
-        def roles() -> dict[str, str]:
-            found = {}
-            for each in self.pods():
-                name = each["metadata"]["name"]
-                with suppress(ExecError):
-                    status = self.api.exec(name, "handfast-tunnel", "status", "--json")
-                    found[name] = str(json.loads(status)["role"])
-            return found
-
-        wait_until(
-            lambda: [name for name, role in roles().items() if role == "active"] == [pod],
-            timeout,
-            f"{pod} alone to be active",
-            interval=0.5,
-        )
+    def wait_pods(self, count: int, timeout: float = 60) -> None:
+        wait_until(lambda: len(self.pods()) == count, timeout, f"{count} pods", interval=0.1)
 
     def condition(self, kind: str) -> str | None:
         return condition(self.api.get("Tunnel", self.name), kind)
