@@ -38,12 +38,13 @@ cross pods), and no status that says what no pod has answered.
 _FAULTS = """\
 {count} rounds with seed {seed} on a gateway of two pods behind a load balancer, on a cluster of two nodes.
 Three clients, one behind NAT, ask 20 times a second. {date}, commit {commit}, load average {load:.1f} on
-{processors} processors. {wrong}. Seconds from the
-end of each fault on:
+{processors} processors. Seconds from the end of each fault on:
 
 | fault | rounds | not one pod active: median | max | a client without answer: median | max | required |
 |---|---|---|---|---|---|---|
 {rows}
+
+{wrong}.
 
 What was checked on each client's cable from the first round to the last: no counter came twice under one key,
 no initiation was answered by two pods, and no session came back after a later one had begun. Two pods were

@@ -27,8 +27,6 @@ OWN_TIMERS: Final = 15.0
 TOGETHER: Final = 2.0
 """For so long two pods may be active at most: the operator asks them every second."""
 _PATIENCE: Final = 90.0
-_RENEWED: Final = 4.0
-"""Seconds: leaders renew the Lease every two."""
 
 
 @dataclass
@@ -108,7 +106,7 @@ class Scene:
     def watch(self, began: float, untrue: Callable[[], str] = lambda: "") -> Recovery:
         """Until all is calm."""
         seen = Recovery()
-        while not (calm := self._is_calm()) and not seen.untrue and seen.seconds < _PATIENCE:
+        while not (calm := self._is_calm(began)) and not seen.untrue and seen.seconds < _PATIENCE:
             active, now = len(self.insiders.active()), time.monotonic()
             seen.not_one.note(now, active != 1)
             seen.several.note(now, active > 1)
@@ -121,9 +119,9 @@ class Scene:
         return seen
 
     def wait_calm(self) -> None:
-        deadline = time.monotonic() + _PATIENCE
-        while not self._is_calm():
-            if time.monotonic() > deadline:
+        began = time.monotonic()
+        while not self._is_calm(began):
+            if time.monotonic() > began + _PATIENCE:
                 raise LabError(f"no calm within {_PATIENCE:g} s: {self.insiders.roles()}")
             time.sleep(0.1)
 
@@ -136,8 +134,11 @@ class Scene:
     def _served(self, since: float) -> bool:
         return all(log.settled(since) for log in self.logs.values())
 
-    def _is_calm(self) -> bool:
-        """As many pods as wanted, one of them active, and nothing left of others; all is said and served."""
+    def _is_calm(self, since: float) -> bool:
+        """As many pods as wanted, one of them active, and nothing left of others; all is said and served.
+
+        What had died a moment before `since` has to have shown it since then, or to be well again.
+        """
         pods, roles = self.gateway.pods(), self.insiders.roles()
         status, wanted = self.gateway.status, self.gateway.spec["gateway"]["replicas"]
         return (
@@ -147,8 +148,8 @@ class Scene:
             and [status["active"]["pod"]] == self.insiders.active()
             and bool(status["standbys"] == wanted - 1)
             and self._is_rolled_out()
-            and self._served(time.monotonic() - 1)
-            and self._is_led()
+            and self._served(max(since, time.monotonic() - 1))
+            and self._is_led(since)
         )
 
     def _is_rolled_out(self) -> bool:
@@ -157,8 +158,8 @@ class Scene:
         observed = status.get("observedGeneration") == found["metadata"]["generation"]
         return bool(observed and status.get("updatedReplicas") == status.get("availableReplicas") == wanted)
 
-    def _is_led(self) -> bool:
-        """Whether somebody has renewed the Lease just now."""
+    def _is_led(self, since: float) -> bool:
+        """Whether somebody has renewed the Lease since then."""
         spec = self._system.get("Lease", "handfast-operator")["spec"]
         renewed = datetime.fromisoformat(spec["renewTime"]).timestamp()
-        return bool(spec["holderIdentity"]) and time.time() - renewed < _RENEWED
+        return bool(spec["holderIdentity"]) and renewed > since + time.time() - time.monotonic()
