@@ -120,9 +120,7 @@ def _common(wrong: list[str]) -> dict[str, object]:
     return {
         "date": datetime.now(UTC).date(),
         "commit": document.commit(),
-        "wrong": f"{len(wrong)} were not as required: {'; '.join(wrong)}"
-        if wrong
-        else "All were as required",
+        "wrong": f"Not as required: {'; '.join(wrong)}" if wrong else "All were as required",
         "together": TOGETHER,
         "load": os.getloadavg()[2],
         "processors": os.cpu_count(),
