@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import base64
 import fcntl
+import json
 import os
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from tests.lab.namespaces import wait_until
 from tests.lab.network import Host
 
 from . import objects
-from .api import Api, Object, condition, is_ready
+from .api import Api, ExecError, Object, condition, is_ready
 from .built import program
 from .cluster import Cluster
 from .gateway_client import GatewayClient
@@ -188,6 +189,25 @@ class Gateway:
 
     def wait_pods(self, count: int, timeout: float = 60) -> None:
         wait_until(lambda: len(self.pods()) == count, timeout, f"{count} pods", interval=0.1)
+
+    def wait_alone(self, pod: str, timeout: float = 60) -> None:
+        """Wait until all other pods say that they are not active, by their own word."""
+
+        def roles() -> dict[str, str]:
+            found = {}
+            for each in self.pods():
+                name = each["metadata"]["name"]
+                with suppress(ExecError):
+                    status = self.api.exec(name, "handfast-tunnel", "status", "--json")
+                    found[name] = str(json.loads(status)["role"])
+            return found
+
+        wait_until(
+            lambda: [name for name, role in roles().items() if role == "active"] == [pod],
+            timeout,
+            f"{pod} alone to be active",
+            interval=0.5,
+        )
 
     def condition(self, kind: str) -> str | None:
         return condition(self.api.get("Tunnel", self.name), kind)
