@@ -31,7 +31,7 @@ bench: ## measure restarts, throughput, handshakes and 10,000 peers; ARGS=cluste
 	@scripts/setup $(if $(filter cluster,$(ARGS)),cluster,interop)
 	@$(PYTHON) -m bench $(ARGS)
 
-soak: ## live 100,000 histories of crashes and restarts (docs/soak.md), and 20 lives of a cluster
+soak: ## live 100,000 histories of crashes and restarts (docs/soak.md), 20 lives of a cluster, and 50 faults in one
 	@scripts/setup dev
 	@PYTHONPATH=tunnel:. $(PYTHON) -m tests.soak $(ARGS)
 	@scripts/setup cluster

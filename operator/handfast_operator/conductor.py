@@ -258,7 +258,7 @@ class Conductor:
             "drain": lambda: self._drain(old, new, move.term),
             "activate": lambda: self._succeed(old, new, move.term),
             "flip": lambda: self._flip(new.name),
-            "commit": lambda: self._commit(old, move.term),
+            "commit": lambda: self._finish(old, new, move.term),
         }
         began = time.monotonic()
         for stage in HANDOVER:
@@ -289,6 +289,13 @@ class Conductor:
             raise
         finally:
             self._export = None
+
+    async def _finish(self, old: PodObject, new: PodObject, term: int) -> None:
+        """A commit is for ever: the successor may have died since, and the old pod then serves on."""
+        status = await (await self._sidecar(new)).status(peers=False)
+        if (status.role, status.term) != (Role.ACTIVE, term):
+            raise ControlError(f"{new.name} is {status.role} at term {status.term}, not active at {term}")
+        await self._commit(old, term)
 
     async def _activate(self, pod: PodObject, term: int, export: Export | None) -> None:
         former = self.state.ceiling or None

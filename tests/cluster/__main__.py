@@ -88,6 +88,15 @@ def soak() -> None:
         live(settings)
         print(f"life {number + 1} of {LIVES}: {settings.nodes} nodes, {settings.proxy}, ", end="")
         print(f"{time.monotonic() - began:.1f} s, nothing left", flush=True)
+    faults()
+
+
+def faults() -> None:
+    """Fifty rounds of faults, and every end of a handover; the result goes to docs/soak.md."""
+    from .fault_soak import run
+
+    if wrong := run():
+        raise ClusterError("\n".join(wrong))
 
 
 COMMANDS: dict[str, Callable[[], None]] = {
@@ -98,6 +107,7 @@ COMMANDS: dict[str, Callable[[], None]] = {
     "client": client,
     "images": make_images,
     "soak": soak,
+    "faults": faults,
 }
 
 

@@ -7,7 +7,8 @@ import fcntl
 import json
 import os
 import subprocess
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -70,6 +71,26 @@ def options() -> list[str]:
         f"sharedNetworks[{number}]={network}" for number, network in enumerate((SERVICES[0], PODS[0]))
     ]
     return ["--wait", "--timeout", "150s", "--set", ",".join([*images, *networks])]
+
+
+def set_operators(cluster: Cluster, count: int) -> None:
+    system = Api(cluster.settings.kubeconfig, SYSTEM)
+    system.patch("Deployment", "handfast", {"spec": {"replicas": count}})
+    if count:
+        system.wait("Deployment", "handfast", lambda found: found["status"].get("availableReplicas") == count)
+    else:
+        wait_until(lambda: not system.list("Pod"), 60, "the operator's end")
+    system.close()
+
+
+@contextmanager
+def without_operator(cluster: Cluster) -> Iterator[None]:
+    """Nobody leads, until its end."""
+    try:
+        set_operators(cluster, 0)
+        yield
+    finally:
+        set_operators(cluster, 2)
 
 
 def peer(name: str, tunnel: str = "office", **spec: Any) -> Object:
@@ -165,6 +186,9 @@ class Gateway:
             "Service", self.name, lambda found: found["spec"]["selector"]["handfast.dev/pod"] == new, timeout
         )
         return new
+
+    def wait_pods(self, count: int, timeout: float = 60) -> None:
+        wait_until(lambda: len(self.pods()) == count, timeout, f"{count} pods", interval=0.1)
 
     def wait_alone(self, pod: str, timeout: float = 60) -> None:
         """Wait until all other pods say that they are not active, by their own word."""

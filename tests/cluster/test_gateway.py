@@ -18,6 +18,9 @@ from .outside import Outside
 STOCK_OUTAGE = 15.0
 """Seconds that clients of any other WireGuard need at least, when they are sending."""
 
+OTHERS = 100
+"""Peers beside those that a test changes."""
+
 
 @pytest.fixture
 def gateway(api: Api, machines: Cluster) -> Gateway:
@@ -34,6 +37,7 @@ def test_from_yaml_to_the_first_byte(gateway: Gateway, outside: Outside) -> None
 
 
 def test_adding_changing_and_removing_peers_touches_nobody_else(gateway: Gateway, outside: Outside) -> None:
+    gateway.api.apply(*(peer(f"other{number}") for number in range(OTHERS)))
     gateway.up(peer("alice"), peer("bob"))
     before, generation = gateway.restarts(), gateway.status["configGeneration"]
     alice, bob = (gateway.client(outside.add(name), name) for name in ("alice", "bob"))
@@ -43,6 +47,8 @@ def test_adding_changing_and_removing_peers_touches_nobody_else(gateway: Gateway
         wait_until(lambda: log.arrived, 5, "the first answer")
         began = time.monotonic()
         gateway.api.apply(peer("carol"))
+        gateway.wait_peer_served("carol")
+        print(f"one of {OTHERS + 3} Peers was programmed after {time.monotonic() - began:.2f} s")
         gateway.wait_peer("carol")
         carol = gateway.client(outside.add("carol"), "carol")
         gateway.api.apply(peer("bob", disabled=True))
@@ -87,6 +93,26 @@ def test_a_planned_end_of_the_active_pod(gateway: Gateway, outside: Outside, eve
     assert silence < STOCK_OUTAGE / 3
     gateway.wait_ready()
     gateway.api.wait_gone("Pod", old, 60)
+
+
+def test_more_replicas_and_fewer(gateway: Gateway, outside: Outside) -> None:
+    """From one to two and back: the active pod stays, and its clients notice nothing."""
+    gateway.up(peer("alice"), gateway={"exposure": "NodePort", "replicas": 1})
+    client, active = gateway.client(outside.add("alice"), "alice"), gateway.status["active"]
+    shaken, echo = client.shaken_hands_at(), gateway.put_behind()
+    with Probes() as probes:
+        log = probes.ask(client.host.node, echo)
+        wait_until(lambda: log.arrived, 5, "the first answer")
+        for replicas in (2, 1):
+            gateway.start(gateway={"exposure": "NodePort", "replicas": replicas})
+            gateway.wait_ready()
+            gateway.wait_pods(replicas)
+        end = time.monotonic()
+        wait_until(lambda: log.settled(end), 5, "the last answers")
+        lost = log.unanswered(log.sent[0], end)
+    assert gateway.status["active"] == active
+    assert client.shaken_hands_at() == shaken
+    assert not lost, f"of {len(log.sent)} probes, those after so many seconds: {lost}"
 
 
 def test_a_lost_key_changes_nothing_for_clients(gateway: Gateway, outside: Outside) -> None:

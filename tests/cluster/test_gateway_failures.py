@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
+import signal
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import pytest
 
@@ -14,7 +13,9 @@ from tests.lab.probes import Probes
 from .api import Api, is_ready
 from .cloud import Balancer
 from .cluster import Cluster
-from .gateways import GATEWAY, SYSTEM, Gateway, install, peer
+from .control_plane import start_api_server
+from .gateways import GATEWAY, Gateway, install, peer, without_operator
+from .insiders import Insiders
 from .network import set_cable
 from .outside import Outside
 
@@ -25,19 +26,6 @@ pytestmark = [pytest.mark.disturbs_nodes, pytest.mark.timeout(400)]
 def gateway(api: Api, machines: Cluster) -> Gateway:
     install(machines)
     return Gateway(api)
-
-
-@contextmanager
-def without_operator(cluster: Cluster) -> Iterator[None]:
-    system = Api(cluster.settings.kubeconfig, SYSTEM)
-    try:
-        system.patch("Deployment", "handfast", {"spec": {"replicas": 0}})
-        wait_until(lambda: not system.list("Pod"), 60, "the operator's end")
-        yield
-    finally:
-        system.patch("Deployment", "handfast", {"spec": {"replicas": 2}})
-        system.wait("Deployment", "handfast", lambda found: found["status"].get("availableReplicas") == 2)
-        system.close()
 
 
 def node_of(gateway: Gateway, pod: str) -> str:
@@ -91,9 +79,12 @@ def test_a_lost_node(gateway: Gateway, machines: Cluster, outside: Outside) -> N
             print(f"lost node: back {time.monotonic() - began:.2f} s after the other pod was active")
         finally:
             set_cable(machines.router, node, connected=True)
+        joined, insiders = time.monotonic(), Insiders(machines, gateway)
+        wait_until(lambda: insiders.active() == [new], 10, f"{new} alone to be active")
+        print(f"one active pod {time.monotonic() - joined:.2f} s after the partition")
         assert gateway.status["active"]["term"] > old["term"]
         gateway.api.wait("Node", node, is_ready, 60)
-        gateway.wait_alone(new)
+        assert insiders.active() == [new]
         assert client.pings(GATEWAY)
     cloud.close()
 
@@ -112,6 +103,31 @@ def test_without_an_operator(gateway: Gateway, machines: Cluster, outside: Outsi
         assert not client.pings(GATEWAY)
     assert gateway.wait_active(old) != old
     client.wait_connected(GATEWAY, 60)
+
+
+def test_a_restarted_api_server(gateway: Gateway, machines: Cluster, outside: Outside) -> None:
+    """Clients notice nothing, and the operator hears of what changes afterwards."""
+    gateway.up(peer("alice"))
+    client, echo = gateway.client(outside.add("alice"), "alice"), gateway.put_behind()
+    active = gateway.status["active"]
+    with Probes() as probes:
+        log = probes.ask(client.host.node, echo)
+        wait_until(lambda: log.arrived, 5, "the first answer")
+        machines.control.stop("kube-apiserver", signal.SIGKILL)
+        time.sleep(1)
+        start_api_server(machines.control)
+        # A reading call finds out by itself that its connection is gone, a writing one is not repeated.
+        gateway.wait_ready()
+        gateway.api.apply(peer("bob"))
+        gateway.wait_peer("bob")
+        end = time.monotonic()
+        wait_until(lambda: log.settled(end), 5, "the last answers")
+        lost = log.unanswered(log.sent[0], end)
+    assert not lost, f"of {len(log.sent)} probes, those after so many seconds: {lost}"
+    assert gateway.status["active"] == active
+    gateway.api.delete("Pod", active["pod"])
+    gateway.wait_active(active["pod"])
+    client.wait_connected(GATEWAY, 30)
 
 
 def test_a_namespace_ends_without_an_operator(gateway: Gateway, machines: Cluster) -> None:

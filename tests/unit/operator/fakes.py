@@ -46,6 +46,7 @@ class FakePod:
     generation: int = 1
     terminating: bool = False
     reachable: bool = True
+    dies_when_selected: bool = False
     created: str = "1"
     template: str = "a"
     node: str = "n1"
@@ -196,6 +197,9 @@ class FakeWorld:
         self.operators.call()
         if kind == "Service":
             self.selected = patch["spec"]["selector"][names.POD_LABEL]
+            self.pods = [
+                pod for pod in self.pods if not (pod.dies_when_selected and pod.name == self.selected)
+            ]
         return patch
 
     async def get(self, api: str, kind: str, namespace: str | None, name: str) -> dict[str, Any] | None:
@@ -214,7 +218,10 @@ class FakeWorld:
     # As sidecars
 
     async def at(self, address: str, namespace: str, tunnel: str) -> FakeClient:
-        return FakeClient(next(pod for pod in self.pods if pod.name == address))
+        pod = next((pod for pod in self.pods if pod.name == address), None)
+        if pod is None:
+            raise ControlError("nobody is there")
+        return FakeClient(pod)
 
 
 def of_two_pods(names: Iterable[str] = ("old", "new")) -> FakeWorld:

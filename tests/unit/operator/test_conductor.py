@@ -148,6 +148,16 @@ def test_a_pod_that_dies_in_a_handover(calls: int, dies: str) -> None:
     settled(world)
 
 
+def test_the_old_pod_serves_on_where_the_new_one_dies_before_the_commit() -> None:
+    """A commit could not be taken back, and clients have sessions with the old one."""
+    world = begun()
+    old, new = world.pods
+    old.terminating, new.dies_when_selected = True, True
+    asyncio.run(world.tick(*world.operator()))
+    settled(world)
+    assert world.active() == ["old"]
+
+
 def test_a_pod_on_a_lost_node_is_replaced_after_three_questions() -> None:
     world = begun()
     world.pods[0].reachable = False

@@ -13,7 +13,7 @@ import pytest
 from handfast_tunnel import commands
 from handfast_tunnel.adapters import control
 from handfast_tunnel.control import Role
-from handfast_tunnel.control.roles import Standing
+from handfast_tunnel.control.roles import Call, Event, Standing
 from handfast_tunnel.errors import ConfigurationError
 from handfast_tunnel.pod import offer
 from handfast_tunnel.pod.accepted import Accepted
@@ -60,6 +60,16 @@ def test_an_offer_freezes_nothing(active: Gateway) -> None:
     assert (told["role"], told["offering"], told["term"]) == ("active", True, 3)
     assert not active.tunnel.device.frozen
     assert ask(active, call="role")["offering"]
+
+
+def test_an_offer_stands_where_its_handover_is_taken_back(active: Gateway) -> None:
+    """The next successor may be a moment away, and the pod that is to end waits for it."""
+    ask(active, call="offer")
+    active.drain(Call(Event.DRAIN, 4, now=active.tunnel.loop.now, successor="b"), 5)
+    active.thaw(4)
+    assert (ask(active, call="role")["role"], active.offering) == ("active", True)
+    active.thaw(4)
+    assert not active.offering, "there is no successor"
 
 
 def test_a_standby_has_nothing_to_offer(standby: Gateway) -> None:

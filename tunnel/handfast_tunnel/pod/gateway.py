@@ -175,8 +175,10 @@ class Gateway:
         self._take(Call(Event.COMMIT, term=term, now=self.tunnel.loop.now))
 
     def thaw(self, term: int) -> None:
+        """An active pod's offer is withdrawn; one that was draining stands, for the next handover."""
+        withdrawn = self.standing.role is Role.ACTIVE
         self._take(Call(Event.THAW, term=term, now=self.tunnel.loop.now))
-        self.offering = False
+        self.offering = self.offering and not withdrawn
 
     def offer(self) -> None:
         """The pod is to end, and would hand over: the operator sees it in the status."""

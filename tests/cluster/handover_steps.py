@@ -1,0 +1,89 @@
+"""Handovers that are cut off after a step, and what is checked after each: for tests, and for `make soak`."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, Final
+
+from .api import Api
+from .cluster import Cluster
+from .gateways import Gateway
+from .outside import Outside
+from .scene import BOUND, OWN_TIMERS, Scene
+from .stepping import STEPS, Stepping
+
+VICTIMS: Final = ("operator", "old pod", "new pod")
+ALL: Final = [(step, victim) for step in STEPS for victim in VICTIMS]
+
+
+@contextmanager
+def scene(cluster: Cluster, api: Api, outside: Outside) -> Iterator[Scene]:
+    """Two clients of a gateway of three pods: where two die, nobody waits for a new one's start."""
+    made = Scene(Gateway(api), cluster)
+    made.gateway.start(gateway={"exposure": "NodePort", "replicas": 3})
+    try:
+        made.up(outside, "alice", "bob")
+        yield made
+    finally:
+        made.close()
+
+
+def complaint(scene: Scene, operator: Stepping, step: str, victim: str) -> str | None:
+    """Kill `victim` after `step`; what was wrong with what came of it. Bounds count from when one leads."""
+    scene.wait_calm()
+    (old,) = scene.insiders.active()
+    operator.stop_after(step)
+    scene.gateway.api.delete("Pod", old)
+    operator.wait_stopped()
+    _kill(scene, operator, victim, old, _successor(scene, old, step))
+
+    began = time.monotonic()
+    keys_lost = _keys_lost(scene, step, victim, old)
+
+    def untrue() -> str:
+        return _untrue(scene.gateway.status, operator.answers(), scene.insiders.uids())
+
+    seen = scene.watch(began, untrue)
+    print(f"{victim} killed after {step}: {seen}")
+    wrong = seen.complaint(BOUND + OWN_TIMERS if keys_lost else BOUND)
+    return f"{victim} killed after {step}: {wrong}" if wrong else None
+
+
+def _keys_lost(scene: Scene, step: str, victim: str, old: str) -> bool:
+    """Whether clients' sessions die with a pod that nobody can ask about them any more."""
+    if victim == "operator":
+        # It has thawed, and its preStop hook waits for nobody who does not call.
+        return step == "drain" and scene.insiders.roles().get(old) != "draining"
+    return victim == "new pod" and step in {"flip", "commit"}
+
+
+def _successor(scene: Scene, old: str, step: str) -> str:
+    """The one that is active, or that would have been next."""
+    wanted = "standby" if step == "drain" else "active"
+    return next(pod for pod, role in scene.insiders.roles().items() if role == wanted and pod != old)
+
+
+def _kill(scene: Scene, operator: Stepping, victim: str, old: str, new: str) -> None:
+    if victim == "operator":
+        operator.kill()
+        operator.start()
+        operator.wait_leading()
+        return
+    pod = old if victim == "old pod" else new
+    scene.insiders.of(pod).kill()
+    scene.gateway.api.delete("Pod", pod, grace=0)
+    operator.go_on()
+
+
+def _untrue(status: Mapping[str, Any], answers: Iterable[Mapping[str, Any]], names: Mapping[str, str]) -> str:
+    """What a Tunnel's status says that no pod had answered."""
+    answers = list(answers)
+    if claim := status.get("active"):
+        said = {(names.get(each["pod_uid"]), each["role"], each["term"]) for each in answers}
+        if (claim["pod"], "active", claim["term"]) not in said:
+            return f"the status says that {claim['pod']} is active at term {claim['term']}"
+    if status.get("appliedGeneration", 0) > max(each["generation"] for each in answers):
+        return f"the status says that generation {status['appliedGeneration']} is applied"
+    return ""
