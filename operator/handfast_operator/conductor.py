@@ -94,6 +94,7 @@ class Conductor:
             has_service=spec.gateway is not None and workload.has_service(spec.gateway),
             last_active=active.get("pod"),
             term=max(self.lease_term(), active.get("term", 0), state.term_floor),
+            last_term=active.get("term", 0),
             handover=spec.recovery.handover != "Never",
         )
 
@@ -160,10 +161,9 @@ class Conductor:
 
     def _note_active(self, pods: list[PodObject]) -> None:
         state = self.state
-        winner = roles.active(self.views(pods))
-        if winner is None:
+        winner, known = roles.active(self.views(pods)), state.active or {}
+        if winner is None or winner.term < known.get("term", 0):
             return
-        known = state.active or {}
         if (known.get("pod"), known.get("term")) != (winner.name, winner.term):
             state.active = {
                 "pod": winner.name,

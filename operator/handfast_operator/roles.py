@@ -131,6 +131,8 @@ class View:
     """The pod that was last known to be active."""
     term: int
     """The highest that the Lease or the Tunnel's status tells of."""
+    last_term: int = 0
+    """At which `last_active` was active."""
     handover: bool = True
     """Whether sessions may move while their pod could go on."""
 
@@ -191,6 +193,8 @@ def plan(view: View) -> list[Action]:
     winner = active(view.pods)
     if winner is None:
         return _without_active(view)
+    if winner.term < view.last_term:
+        return [_of_one_that_was_succeeded(winner, view)]
     if any(pod is not winner and pod.role is Role.ACTIVE and pod.term == winner.term for pod in view.pods):
         return [Activate(winner, view.next_term)]
     repairs: list[Action] = []
@@ -251,6 +255,13 @@ def _without_active(view: View) -> list[Action]:
     if any(_may_be_active(pod, view) for pod in view.pods):
         return []
     return [Activate(new, view.next_term)] if new is not None else []
+
+
+def _of_one_that_was_succeeded(pod: PodView, view: View) -> Action:
+    """It answers, and the present one does not: clients are its own again only if that one is gone."""
+    if any(_may_be_active(other, view) for other in view.pods):
+        return Tell(pod, view.last_term)
+    return Activate(pod, view.next_term)
 
 
 def _may_be_active(pod: PodView, view: View) -> bool:

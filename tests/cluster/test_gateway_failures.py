@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import time
+from contextlib import closing
 
 import pytest
 
@@ -63,8 +64,10 @@ def test_a_lost_node(gateway: Gateway, machines: Cluster, outside: Outside) -> N
     gateway.start(gateway={"exposure": "LoadBalancer"})
     gateway.api.wait("Service", "office", bool)
     # Its own: while a command runs in a pod, the client of that call can do nothing else.
-    cloud = Api(machines.settings.kubeconfig, gateway.api.namespace)
-    with Balancer(machines, cloud, "office", keeps_flows=False) as balancer:
+    with (
+        closing(Api(machines.settings.kubeconfig, gateway.api.namespace)) as cloud,
+        Balancer(machines, cloud, "office", keeps_flows=False) as balancer,
+    ):
         balancer.wait_healthy("node1", "node2")
         gateway.wait_ready()
         gateway.wait_peer("alice")
@@ -86,7 +89,6 @@ def test_a_lost_node(gateway: Gateway, machines: Cluster, outside: Outside) -> N
         gateway.api.wait("Node", node, is_ready, 60)
         assert insiders.active() == [new]
         assert client.pings(GATEWAY)
-    cloud.close()
 
 
 def test_without_an_operator(gateway: Gateway, machines: Cluster, outside: Outside) -> None:

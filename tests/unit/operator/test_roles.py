@@ -60,6 +60,19 @@ def test_a_pod_that_leaves_hands_over(leaves: dict[str, Any]) -> None:
     assert plan(view(old, selected="old")) == []
 
 
+def test_one_that_was_succeeded_is_not_believed_while_the_present_one_misses_a_call() -> None:
+    """A partition ends, and the operator hears the former active pod first."""
+    former, present = pod("former", Role.ACTIVE, 4), pod("present", failures=1)
+    seen = view(former, present, selected="present", last_active="present", last_term=5, term=5)
+    assert plan(seen) == [Tell(former, 5)]
+
+
+def test_one_that_was_succeeded_is_active_again_if_the_present_one_is_gone() -> None:
+    former, lost = pod("former", Role.ACTIVE, 4), pod("present", failures=FAILURES, lost=True)
+    for pods in ((former,), (former, lost)):
+        assert plan(view(*pods, last_active="present", last_term=5, term=5)) == [Activate(former, 6)]
+
+
 def test_a_successor_is_of_the_newest_template_then_elsewhere() -> None:
     old = pod("old", Role.ACTIVE, 4, terminating=True, template="one", node="n1", created="1")
     beside = pod("beside", Role.STANDBY, template="two", node="n1", created="3")
