@@ -36,6 +36,7 @@ soak: ## live 100,000 histories of crashes and restarts (docs/soak.md), 20 lives
 	@PYTHONPATH=tunnel:. $(PYTHON) -m tests.soak $(ARGS)
 	@scripts/setup cluster
 	@$(PYTHON) -m tests.cluster soak
+	@$(PYTHON) -m pytest -n0 -msoak
 
 fuzz: ## look for bytes that break a parser, a minute for each
 	@scripts/setup fuzz

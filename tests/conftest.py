@@ -16,6 +16,7 @@ _failed = pytest.StashKey[bool]()
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "disturbs_nodes: needs a cluster's nodes for itself")
+    config.addinivalue_line("markers", "soak: takes minutes; `make soak` runs it")
     shared.begin()
 
 

@@ -66,6 +66,7 @@ def pods_of(gateway: Gateway) -> dict[str, tuple[int, str]]:
     }
 
 
+@pytest.mark.soak
 @pytest.mark.disturbs_nodes
 @pytest.mark.timeout(600)
 def test_install_upgrade_roll_back_and_uninstall(api: Api, cluster: Cluster, outside: Outside) -> None:
