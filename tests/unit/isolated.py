@@ -21,6 +21,8 @@ from typing import NoReturn, ParamSpec
 
 import pytest
 
+from tests.lab.namespaces import wait_until
+
 P = ParamSpec("P")
 
 CLONE_NEWUSER = 0x10000000
@@ -45,6 +47,17 @@ def shell(commands: str) -> str:
     done = subprocess.run(["sh", "-ec", commands], capture_output=True, text=True, timeout=20)
     assert not done.returncode, done.stderr
     return done.stdout
+
+
+def wait_for_addresses(*addresses: str) -> None:
+    """Until packets to them are delivered: for IPv6 the kernel sees to that later, in a work queue."""
+
+    def local() -> str:
+        return shell("ip -4 route show table local; ip -6 route show table local")
+
+    wait_until(
+        lambda: all(f"local {address} " in local() for address in addresses), 10, f"{addresses} to be there"
+    )
 
 
 def _in_child(test: Callable[P, None], prepare: Callable[[], None]) -> Callable[P, None]:

@@ -27,7 +27,7 @@ from handfast_tunnel.adapters.udp import (
 from handfast_tunnel.core.endpoint import Endpoint
 from handfast_tunnel.core.interface import Transmission
 
-from .isolated import isolated, shell
+from .isolated import isolated, shell, wait_for_addresses
 
 FALLBACKS = ["", "udp_gso", "udp_gro", "udp_gso,udp_gro", "pktinfo"]
 CE = 3
@@ -180,6 +180,7 @@ def test_runs_are_what_udp_segment_can_carry(datagrams: list[bytes]) -> None:
 def test_answers_leave_from_the_address_that_was_asked(subnet: str, first: str, second: str) -> None:
     flags = "nodad" if ":" in first else ""
     shell(f"ip addr add {first}/{subnet} dev lo {flags}; ip addr add {second}/{subnet} dev lo {flags}")
+    wait_for_addresses(first, second)
     with pair() as (client, server):
         for address in (first, second):
             client.send([Transmission(Endpoint(address, server.port), [b"question"], 0)])
@@ -197,6 +198,7 @@ def test_link_local_addresses_keep_their_zone() -> None:
         "ip link set two addrgenmode none; ip link set two up;"
         "ip addr add fe80::1/64 dev one nodad; ip addr add fe80::2/64 dev one nodad"
     )
+    wait_for_addresses("fe80::1", "fe80::2")
     index = socket.if_nametoindex("one")
     with pair() as (client, server):
         client.send([Transmission(Endpoint("fe80::2", server.port, index), [b"question"], 0)])
