@@ -224,6 +224,7 @@ class History:
     def start(self, same_keeper: bool, up_first: bool, skew: float) -> None:
         if not self.server.alive:
             self.server.clock_skew = skew
+            self._note_forgotten()
             self.server.start(same_keeper=same_keeper, up_first=up_first)
 
     def reboot(self, skew: float) -> None:
@@ -244,6 +245,7 @@ class History:
         if self._owns_the_state() and self.silent_since is None:
             self.server.hang()
             self.steps.left = float("inf")
+            self._note_forgotten()
             self.server.start()
 
     def _owns_the_state(self) -> bool:
@@ -308,13 +310,21 @@ class History:
         self.removals[client] += 1
         self.removed.add(client)
         self.server.peers.pop(client.key.public, None)
+        if self.server.alive:
+            self._note_forgotten()
         self.server.configure(InterfaceChange(peers=(PeerChange(client.key.public, remove=True),)))
-        self._note_removals()
+        if self.server.alive:
+            self._note_removals()
 
     def _note_removals(self) -> None:
-        for client in self.removed if self.server.alive else ():
+        self._note_forgotten()
+        for client in self.removed if self._owns_the_state() else ():
+            self.epochs[client] += 1
+
+    def _note_forgotten(self) -> None:
+        """A process is told, and may have begun to forget even if it dies of it."""
+        for client in self.removed:
             self.forgotten[client] = len(self.network.wire)
-            self.epochs[client] += self._owns_the_state()
 
     def add(self, who: int) -> None:
         client = self.clients[who]
