@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
 from typing import Any, Final
@@ -64,28 +65,38 @@ def _panel(panel: Axes, results: RestartResults, chosen: list[Outage]) -> None:
             y = index - 0.4 + lane * (order + 0.5)
             points = [o for o in chosen if o.server == server and o.case.kind is kind]
             _lane(panel, points, y, lane, COLOURS[server], never, results.limit)
-    panel.set_xscale("log")
-    panel.set_xlim(0.0005, never * 1.35)
     ticks = [tick for tick in TICKS if tick < results.limit]
+    shade = (results.limit * 1.15, never * 1.35)
+    outage_axes(panel, list(Kind), ticks, 0.0005, shade, never, results.limit)
+
+
+def outage_axes(
+    panel: Axes,
+    rows: Sequence[str],
+    ticks: Sequence[float],
+    least: float,
+    shade: tuple[float, float],
+    never: float,
+    limit: float,
+) -> None:
+    """Seconds from `least` on, logarithmic, and a row for each name.
+
+    Who was not back within `limit` is drawn at `never`, in the shade.
+    """
+    panel.set_xscale("log")
+    panel.set_xlim(least, shade[1])
     panel.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
     panel.minorticks_off()
-    panel.set_yticks(range(len(Kind)), list(Kind))
-    panel.set_ylim(len(Kind) - 0.5, -0.5)
+    panel.set_yticks(range(len(rows)), rows)
+    panel.set_ylim(len(rows) - 0.5, -0.5)
     panel.tick_params(axis="y", length=0)
     panel.grid(axis="x", color=FAINT, linewidth=0.8)
     panel.set_axisbelow(True)
-    for boundary in range(1, len(Kind)):
+    for boundary in range(1, len(rows)):
         panel.axhline(boundary - 0.5, color=FAINT, linewidth=0.8)
-    panel.axvspan(results.limit * 1.15, never * 1.35, color="#f3f4f6", zorder=0)
-    panel.text(
-        never,
-        -0.56,
-        f"not back\nin {results.limit:.0f} s",
-        ha="center",
-        va="bottom",
-        fontsize=8,
-        color=GREY,
-    )
+    panel.axvspan(*shade, color="#f3f4f6", zorder=0)
+    about = f"not back\nin {limit:.0f} s"
+    panel.text(never, -0.56, about, ha="center", va="bottom", fontsize=8, color=GREY)
 
 
 def _lane(

@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from bench.pictures import COLOURS, FAINT, GREY, STYLE
+from bench.pictures import COLOURS, GREY, STYLE, outage_axes
 from bench.results import Kind
 
 from .results import GATEWAYS, Event, Outage, Results
@@ -43,20 +43,8 @@ def _panel(panel: Axes, results: Results, outages: list[Outage]) -> None:
             points = [o for o in outages if (o.case.event, o.case.gateway) == (event, gateway)]
             if points:
                 _lane(panel, points, index + _LANE * (order - 0.5), COLOURS[gateway], never)
-    panel.set_xscale("log")
-    panel.set_xlim(0.02, never * 1.4)
-    panel.set_xticks(_TICKS, [f"{tick:g}" for tick in _TICKS])
-    panel.minorticks_off()
-    panel.set_yticks(range(len(Event)), list(Event))
-    panel.set_ylim(len(Event) - 0.5, -0.5)
-    panel.tick_params(axis="y", length=0)
-    panel.grid(axis="x", color=FAINT, linewidth=0.8)
-    panel.set_axisbelow(True)
-    for boundary in range(1, len(Event)):
-        panel.axhline(boundary - 0.5, color=FAINT, linewidth=0.8)
-    panel.axvspan(never / 1.25, never * 1.4, color="#f3f4f6", zorder=0)
-    about = f"not back\nin {results.limit:.0f} s"
-    panel.text(never, -0.56, about, ha="center", va="bottom", fontsize=8, color=GREY)
+    shade = (never / 1.25, never * 1.4)
+    outage_axes(panel, list(Event), _TICKS, 0.02, shade, never, results.limit)
 
 
 def _lane(panel: Axes, points: list[Outage], y: float, colour: str, never: float) -> None:
