@@ -21,10 +21,11 @@ from .api import Api, ExecError, Object, condition, is_ready
 from .built import program
 from .cluster import Cluster
 from .gateway_client import GatewayClient
-from .settings import PODS, SERVICES
+from .settings import PODS
 from .shared import IMAGES
 
 CHART = Path(__file__).parents[2] / "charts" / "handfast"
+VALUES = Path(__file__).with_name("values.yaml")
 SYSTEM = "handfast-system"
 API_VERSION = "handfast.dev/v1alpha1"
 TUNNEL_LABEL = "handfast.dev/tunnel"
@@ -67,10 +68,7 @@ def release(kubeconfig: Path, verb: str, chart: Path, *more: str, operator: int 
 
 def options() -> list[str]:
     images = [f"image.{kind}.repository={IMAGES}/{kind}" for kind in ("operator", "tunnel")]
-    networks = [
-        f"sharedNetworks[{number}]={network}" for number, network in enumerate((SERVICES[0], PODS[0]))
-    ]
-    return ["--wait", "--timeout", "150s", "--set", ",".join([*images, *networks])]
+    return ["--wait", "--timeout", "150s", "--values", str(VALUES), "--set", ",".join(images)]
 
 
 def set_operators(cluster: Cluster, count: int) -> None:
