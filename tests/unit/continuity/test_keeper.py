@@ -1,16 +1,11 @@
-"""A keeper in a process of its own, with workers that do next to nothing."""
+"""What a keeper does for its worker, and after it."""
 
 from __future__ import annotations
 
-import ctypes
 import os
 import resource
-import select
 import signal
-import socket
 import time
-import warnings
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -19,98 +14,7 @@ from handfast_tunnel.adapters import keeper
 from handfast_tunnel.adapters.keeper import READY, Keeper, KeeperLine, NotHeldError, RestartLimit
 from handfast_tunnel.adapters.systemd import Notifier
 
-PATIENCE = 20.0
-PR_SET_CHILD_SUBREAPER = 36
-
-Work = Callable[[KeeperLine], int]
-
-
-class Kept:
-    """A keeper, and what its workers report, a line each."""
-
-    def __init__(self) -> None:
-        self.reports, self._writer = os.pipe()
-        self.pid = 0
-        self.environment: dict[str, str] = {}
-        self.rehearse: Callable[[], None] = lambda: None
-        self._text = b""
-
-    def report(self, text: object) -> None:
-        """Called by workers."""
-        os.write(self._writer, f"{text}\n".encode())
-
-    def start(self, work: Work, limit: RestartLimit | None = None) -> None:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)  # the child needs none of the other threads
-            self.pid = os.fork()
-        if not self.pid:
-            ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
-            first = lambda: self.report("first ready")  # noqa: E731
-
-            def replaceable(line: KeeperLine) -> int:
-                line.can_be_replaced = True
-                return work(line)
-
-            notifier = Notifier(self.environment)
-            os._exit(Keeper(replaceable, limit or RestartLimit(), first, notifier, self.rehearse).run())
-        os.close(self._writer)
-
-    def line(self) -> str:
-        """The next report; "" when all processes are gone."""
-        while b"\n" not in self._text:
-            assert select.select([self.reports], [], [], PATIENCE)[0], "nothing is reported"
-            data = os.read(self.reports, 4096)
-            if not data:
-                return ""
-            self._text += data
-        line, _, self._text = self._text.partition(b"\n")
-        return line.decode()
-
-    def status(self) -> int:
-        """The keeper's exit status."""
-        deadline = time.monotonic() + PATIENCE
-        while time.monotonic() < deadline:
-            pid, status = os.waitpid(self.pid, os.WNOHANG)
-            if pid:
-                self.pid = 0
-                return os.waitstatus_to_exitcode(status)
-            time.sleep(0.01)
-        raise AssertionError("the keeper does not end")
-
-    def end(self) -> None:
-        if self.pid:
-            os.kill(self.pid, signal.SIGKILL)
-            os.waitpid(self.pid, 0)
-        os.close(self.reports)
-
-
-@pytest.fixture
-def kept() -> Iterator[Kept]:
-    kept = Kept()
-    yield kept
-    kept.end()
-
-
-def serve(line: KeeperLine) -> None:
-    """Ready, and the keeper knows it: it answers requests in their order."""
-    line.ready()
-    line.release("nothing")
-
-
-def die() -> None:
-    os.kill(os.getpid(), signal.SIGKILL)
-
-
-def state_of(pid: int) -> str:
-    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-
-
-def wait_for(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-
+from .kept import PATIENCE, Kept, children, die, live_until, serve, state_of, wait_for
 
 # --- the end -------------------------------------------------------------------------------------
 
@@ -239,184 +143,6 @@ def test_what_finds_no_room_is_refused_and_nothing_else_changes(kept: Kept) -> N
 
     kept.start(work)
     assert [kept.line(), kept.line()] == ["first ready", "tun"]
-    assert kept.status() == 0
-
-
-# --- spares --------------------------------------------------------------------------------------
-
-
-def children() -> list[int]:
-    """Of the keeper, as its worker sees them: itself and a spare."""
-    keeper_id = os.getppid()
-    return [int(pid) for pid in Path(f"/proc/{keeper_id}/task/{keeper_id}/children").read_text().split()]
-
-
-def live_until(line: KeeperLine, condition: Callable[[], bool]) -> None:
-    """Giving signs of life: upon one the keeper reaps, and forks a spare."""
-    deadline = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < deadline
-        line.alive()
-        time.sleep(0.01)
-
-
-def spare(line: KeeperLine) -> int:
-    live_until(line, lambda: len(children()) > 1)
-    return children()[1]
-
-
-def test_a_spare_takes_over_with_what_is_held(kept: Kept) -> None:
-    reader, writer = os.pipe()
-
-    def work(line: KeeperLine) -> int:
-        if line.inherited:
-            kept.report(f"{os.getpid()} {os.read(line.inherited['pipe'], 100).decode()}")
-            return 0
-        os.write(writer, b"from the first worker")
-        line.hold("pipe", reader)
-        line.hold("other", writer)
-        serve(line)
-        kept.report(spare(line))
-        die()
-        return 1
-
-    kept.start(work)
-    assert kept.line() == "first ready"
-    waiting = kept.line()
-    assert kept.line() == f"{waiting} from the first worker"
-    assert kept.status() == 0
-    os.close(reader)
-    os.close(writer)
-
-
-def sockets() -> int:
-    """How many this process has."""
-    links = map(os.path.realpath, Path("/proc/self/fd").iterdir())
-    return sum("socket:" in link for link in links)
-
-
-def test_a_spare_rehearses_and_has_let_go_of_what_is_held(kept: Kept) -> None:
-    before = sockets()
-
-    def work(line: KeeperLine) -> int:
-        ours, theirs = socket.socketpair()
-        line.hold("uapi", ours.fileno())
-        line.hold("control", theirs.fileno())
-        serve(line)
-        spare(line)
-        time.sleep(PATIENCE)
-        return 1
-
-    kept.rehearse = lambda: kept.report(sockets() - before)
-    kept.start(work)
-    assert [kept.line(), kept.line()] == ["first ready", "1"], "its line"
-
-
-@pytest.mark.parametrize("fails", [False, True])
-def test_a_rehearsal_that_fails_costs_no_spare(kept: Kept, fails: bool) -> None:
-    def work(line: KeeperLine) -> int:
-        if line.inherited:
-            kept.report(os.getpid())
-            return 0
-        line.hold("tun", 0)
-        serve(line)
-        kept.report(spare(line))
-        die()
-        return 1
-
-    def rehearse() -> None:
-        if fails:
-            raise RuntimeError
-
-    kept.rehearse = rehearse
-    kept.start(work)
-    assert kept.line() == "first ready"
-    assert kept.line() == kept.line()
-    assert kept.status() == 0
-
-
-def test_a_killed_spare_is_replaced_and_no_worker_died(kept: Kept) -> None:
-    def work(line: KeeperLine) -> int:
-        if line.inherited:
-            kept.report(os.getpid())
-            return 0
-        line.hold("tun", 0)
-        serve(line)
-        for _ in range(5):
-            killed = spare(line)
-            os.kill(killed, signal.SIGKILL)
-            live_until(line, lambda killed=killed: killed not in children())  # type: ignore[misc]
-        kept.report(spare(line))
-        die()
-        return 1
-
-    kept.start(work, RestartLimit(1, 60))
-    assert kept.line() == "first ready"
-    assert kept.line() == kept.line()
-    assert kept.status() == 0
-
-
-def test_without_its_spare_the_keeper_forks(kept: Kept) -> None:
-    """It has not noticed yet that the spare is gone."""
-
-    def work(line: KeeperLine) -> int:
-        if line.inherited:
-            kept.report(os.getpid())
-            return 0
-        line.hold("tun", 0)
-        serve(line)
-        killed = spare(line)
-        kept.report(killed)
-        os.kill(killed, signal.SIGKILL)
-        wait_for(lambda: state_of(killed) == "Z")
-        die()
-        return 1
-
-    kept.start(work, RestartLimit(1, 60))
-    assert kept.line() == "first ready"
-    assert kept.line() != kept.line()
-    assert kept.status() == 0
-
-
-def test_a_spare_dies_with_its_keeper(kept: Kept) -> None:
-    def work(line: KeeperLine) -> int:
-        serve(line)
-        spare(line)
-        kept.report("serving")
-        time.sleep(PATIENCE)
-        return 0
-
-    kept.start(work)
-    assert [kept.line(), kept.line()] == ["first ready", "serving"]
-    os.kill(kept.pid, signal.SIGKILL)
-    assert kept.line() == "", "no process is left that could report"
-
-
-def test_a_spare_ends_with_its_keeper(kept: Kept) -> None:
-    def work(line: KeeperLine) -> int:
-        serve(line)
-        kept.report(spare(line))
-        return 0
-
-    kept.start(work)
-    assert kept.line() == "first ready"
-    waiting = kept.line()
-    assert kept.status() == 0
-    assert not Path(f"/proc/{waiting}").exists()
-
-
-def test_who_cannot_be_replaced_has_no_spare(kept: Kept) -> None:
-    def work(line: KeeperLine) -> int:
-        line.can_be_replaced = False
-        serve(line)
-        for _ in range(3):
-            line.alive()
-        line.release("nothing")
-        kept.report(len(children()))
-        return 0
-
-    kept.start(work)
-    assert [kept.line(), kept.line()] == ["first ready", "1"]
     assert kept.status() == 0
 
 
@@ -614,13 +340,8 @@ def test_orphans_are_reaped_while_the_worker_lives(kept: Kept) -> None:
                 os.fork()
                 os._exit(0)
             os.waitpid(middle, 0)
-        keeper_id = os.getppid()
-        children = Path(f"/proc/{keeper_id}/task/{keeper_id}/children")
-        deadline = time.monotonic() + PATIENCE
-        while len(children.read_text().split()) > 1 and time.monotonic() < deadline:
-            line.alive()
-            time.sleep(0.05)
-        kept.report(children.read_text().split() == [str(os.getpid())])
+        live_until(line, lambda: len(children()) == 1)
+        kept.report(children() == [os.getpid()])
         return 0
 
     kept.start(work)

@@ -164,6 +164,10 @@ class FakeWorld:
         self.pods.append(pod)
         return pod
 
+    def lose_node_of(self, pod: FakePod) -> None:
+        pod.reachable, pod.node = False, "lost"
+        self.lost_nodes.add("lost")
+
     def operator(self) -> tuple[Conductor, TunnelState]:
         """A new leader, which knows what the API server tells."""
         self.lease += 1

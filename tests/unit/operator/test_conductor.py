@@ -197,8 +197,7 @@ def test_a_container_that_restarts_keeps_its_place() -> None:
 def test_after_a_partition_one_is_left() -> None:
     world = begun()
     old = world.pods[0]
-    old.reachable, old.node = False, "lost"
-    world.lost_nodes.add("lost")
+    world.lose_node_of(old)
 
     async def parted() -> None:
         conductor, state = world.operator()
@@ -263,8 +262,7 @@ def test_what_a_handover_was_like_is_told_when_clients_are_back() -> None:
 def test_a_failover_is_told_as_one() -> None:
     world = begun()
     old = world.pods[0]
-    old.reachable, old.node = False, "lost"
-    world.lost_nodes.add("lost")
+    world.lose_node_of(old)
 
     async def run() -> None:
         conductor, state = world.operator()

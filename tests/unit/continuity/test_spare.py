@@ -1,0 +1,168 @@
+"""A spare worker waits for the death of the one that serves, and takes its place."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from handfast_tunnel.adapters.keeper import KeeperLine, RestartLimit
+
+from .kept import PATIENCE, Kept, Work, children, die, live_until, serve, state_of, wait_for
+
+
+def spare(line: KeeperLine) -> int:
+    live_until(line, lambda: len(children()) > 1)
+    return children()[1]
+
+
+def takes_over(kept: Kept, meanwhile: Callable[[KeeperLine], None]) -> Work:
+    """A worker that dies after `meanwhile`; the one that takes over reports its number."""
+
+    def work(line: KeeperLine) -> int:
+        if line.inherited:
+            kept.report(os.getpid())
+            return 0
+        line.hold("tun", 0)
+        serve(line)
+        meanwhile(line)
+        die()
+        return 1
+
+    return work
+
+
+def test_a_spare_takes_over_with_what_is_held(kept: Kept) -> None:
+    reader, writer = os.pipe()
+
+    def work(line: KeeperLine) -> int:
+        if line.inherited:
+            kept.report(f"{os.getpid()} {os.read(line.inherited['pipe'], 100).decode()}")
+            return 0
+        os.write(writer, b"from the first worker")
+        line.hold("pipe", reader)
+        line.hold("other", writer)
+        serve(line)
+        kept.report(spare(line))
+        die()
+        return 1
+
+    kept.start(work)
+    assert kept.line() == "first ready"
+    waiting = kept.line()
+    assert kept.line() == f"{waiting} from the first worker"
+    assert kept.status() == 0
+    os.close(reader)
+    os.close(writer)
+
+
+def sockets() -> int:
+    """How many this process has."""
+    links = map(os.path.realpath, Path("/proc/self/fd").iterdir())
+    return sum("socket:" in link for link in links)
+
+
+def test_a_spare_rehearses_and_has_let_go_of_what_is_held(kept: Kept) -> None:
+    before = sockets()
+
+    def work(line: KeeperLine) -> int:
+        ours, theirs = socket.socketpair()
+        line.hold("uapi", ours.fileno())
+        line.hold("control", theirs.fileno())
+        serve(line)
+        spare(line)
+        time.sleep(PATIENCE)
+        return 1
+
+    kept.rehearse = lambda: kept.report(sockets() - before)
+    kept.start(work)
+    assert [kept.line(), kept.line()] == ["first ready", "1"], "its line"
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_a_rehearsal_that_fails_costs_no_spare(kept: Kept, fails: bool) -> None:
+    def rehearse() -> None:
+        if fails:
+            raise RuntimeError
+
+    kept.rehearse = rehearse
+    kept.start(takes_over(kept, lambda line: kept.report(spare(line))))
+    assert kept.line() == "first ready"
+    assert kept.line() == kept.line()
+    assert kept.status() == 0
+
+
+def test_a_killed_spare_is_replaced_and_no_worker_died(kept: Kept) -> None:
+    def kill_spares(line: KeeperLine) -> None:
+        for _ in range(5):
+            killed = spare(line)
+            os.kill(killed, signal.SIGKILL)
+            live_until(line, lambda killed=killed: killed not in children())  # type: ignore[misc]
+        kept.report(spare(line))
+
+    kept.start(takes_over(kept, kill_spares), RestartLimit(1, 60))
+    assert kept.line() == "first ready"
+    assert kept.line() == kept.line()
+    assert kept.status() == 0
+
+
+def test_without_its_spare_the_keeper_forks(kept: Kept) -> None:
+    """It has not noticed yet that the spare is gone."""
+
+    def kill_spare(line: KeeperLine) -> None:
+        killed = spare(line)
+        kept.report(killed)
+        os.kill(killed, signal.SIGKILL)
+        wait_for(lambda: state_of(killed) == "Z")
+
+    kept.start(takes_over(kept, kill_spare), RestartLimit(1, 60))
+    assert kept.line() == "first ready"
+    assert kept.line() != kept.line()
+    assert kept.status() == 0
+
+
+def test_a_spare_dies_with_its_keeper(kept: Kept) -> None:
+    def work(line: KeeperLine) -> int:
+        serve(line)
+        spare(line)
+        kept.report("serving")
+        time.sleep(PATIENCE)
+        return 0
+
+    kept.start(work)
+    assert [kept.line(), kept.line()] == ["first ready", "serving"]
+    os.kill(kept.pid, signal.SIGKILL)
+    assert kept.line() == "", "no process is left that could report"
+
+
+def test_a_spare_ends_with_its_keeper(kept: Kept) -> None:
+    def work(line: KeeperLine) -> int:
+        serve(line)
+        kept.report(spare(line))
+        return 0
+
+    kept.start(work)
+    assert kept.line() == "first ready"
+    waiting = kept.line()
+    assert kept.status() == 0
+    assert not Path(f"/proc/{waiting}").exists()
+
+
+def test_who_cannot_be_replaced_has_no_spare(kept: Kept) -> None:
+    def work(line: KeeperLine) -> int:
+        line.can_be_replaced = False
+        serve(line)
+        for _ in range(3):
+            line.alive()
+        line.release("nothing")
+        kept.report(len(children()))
+        return 0
+
+    kept.start(work)
+    assert [kept.line(), kept.line()] == ["first ready", "1"]
+    assert kept.status() == 0
