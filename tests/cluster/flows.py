@@ -6,7 +6,7 @@ import socket
 import time
 from typing import Self
 
-from tests.lab.namespaces import wait_until
+from tests.lab.namespaces import LabError, wait_until
 from tests.lab.network import Host
 
 _PATIENCE = 0.3
@@ -24,6 +24,9 @@ class Flow:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
         self._socket.close()
 
     def ask(self) -> str | None:
@@ -40,3 +43,18 @@ class Flow:
         began = time.monotonic()
         wait_until(lambda: self.ask() == pod, timeout, f"{pod} to answer the flow", interval=0.05)
         return time.monotonic() - began
+
+
+def answered_flow(host: Host, target: str, port: int, timeout: float = 20) -> Flow:
+    """A flow that somebody answers. Each try is a new one.
+
+    conntrack remembers one that came before a load balancer's address had rules as going nowhere, and
+    kube-proxy makes it forget only when endpoints change (v1.36, pkg/proxy/iptables/proxier.go).
+    """
+    deadline = time.monotonic() + timeout
+    while time.monotonic() < deadline:
+        flow = Flow(host, target, port)
+        if flow.ask():
+            return flow
+        flow.close()
+    raise LabError(f"waited {timeout:g} s for an answer of {target}:{port}")

@@ -8,12 +8,10 @@ from __future__ import annotations
 
 import pytest
 
-from tests.lab.namespaces import wait_until
-
 from .api import Api
 from .cloud import Balancer, Style
 from .cluster import Cluster
-from .flows import Flow
+from .flows import Flow, answered_flow
 from .objects import WHO, container, node_port, pod, service
 from .outside import Outside
 from .settings import address
@@ -70,8 +68,7 @@ def test_a_balancer_keeps_or_reroutes_flows_of_an_unhealthy_node(
     api.wait_ready("first", "second")
     with Balancer(machines, api, "echo", style, keeps_flows=keeps_flows) as balancer:
         balancer.wait_healthy("node1", "node2")
-        with Flow(client, balancer.address, WHO) as flow:
-            wait_until(flow.ask, 20, "an answer")
+        with answered_flow(client, balancer.address, WHO) as flow:
             before = flow.ask()
             assert before
             api.delete("Pod", before, grace=0)
