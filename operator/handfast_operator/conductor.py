@@ -62,6 +62,8 @@ class Conductor:
     state: TunnelState
     lease_term: Callable[[], int]
     announce: Announce
+    _refused: int = 0
+    """The term that a pod was asked to end, and could not."""
     _peers_at: float = 0.0
     _state_at: float = 0.0
     _outcome_until: float = 0.0
@@ -90,6 +92,7 @@ class Conductor:
         active = state.active or {}
         return View(
             pods=self.views(pods),
+            hand_over_from=self._asked,
             selected=state.selected,
             has_service=spec.gateway is not None and workload.has_service(spec.gateway),
             last_active=active.get("pod"),
@@ -97,6 +100,12 @@ class Conductor:
             last_term=active.get("term", 0),
             handover=spec.recovery.handover != "Never",
         )
+
+    @property
+    def _asked(self) -> int:
+        """The term that somebody asks to end; what has failed once is not tried again."""
+        asked = self.state.tunnel.hand_over_from
+        return asked if asked != self._refused else 0
 
     def pending(self, pods: Iterable[PodObject]) -> bool:
         return roles.pending(self.view(pods))
@@ -248,6 +257,9 @@ class Conductor:
         except (ControlError, Refused, Failure, OSError) as error:
             # The next look starts from whatever has become of it.
             logger.warning("%s: %s", type(action).__name__, error)
+            if isinstance(action, Handover) and not action.old.leaving:
+                self._refused = action.old.term
+                await self.announce("Warning", "HandoverFailed", _failed(action, error))
         finally:
             self.state.term_floor = max(self.state.term_floor, getattr(action, "term", 0))
 
@@ -258,15 +270,16 @@ class Conductor:
             "drain": lambda: self._drain(old, new, move.term),
             "activate": lambda: self._succeed(old, new, move.term),
             "flip": lambda: self._flip(new.name),
-            "commit": lambda: self._finish(old, new, move.term),
+            "commit": lambda: self._finish(old, new, move.term, leaves=move.old.leaving),
         }
         began = time.monotonic()
         for stage in HANDOVER:
             if stage.call is not None:
                 await calls[stage.call]()
         took = time.monotonic() - began
+        message = f"Pod {new.name} took over from {old.name} in {took * 1000:.0f} ms"
         await self.announce(
-            "Normal", "HandedOver", f"Pod {new.name} took over from {old.name} in {took * 1000:.0f} ms"
+            "Normal", "HandedOver", message if move.old.leaving else f"{message}, as asked for"
         )
         self.state.last_handover = {
             "time": timestamp(time.time()),
@@ -290,12 +303,13 @@ class Conductor:
         finally:
             self._export = None
 
-    async def _finish(self, old: PodObject, new: PodObject, term: int) -> None:
-        """A commit is for ever: the successor may have died since, and the old pod then serves on."""
+    async def _finish(self, old: PodObject, new: PodObject, term: int, *, leaves: bool) -> None:
+        """A commit is for ever: the successor may have died since, and the old pod then serves on. One that
+        stays stands by from now on."""
         status = await (await self._sidecar(new)).status(peers=False)
         if (status.role, status.term) != (Role.ACTIVE, term):
             raise ControlError(f"{new.name} is {status.role} at term {status.term}, not active at {term}")
-        await self._commit(old, term)
+        await (self._commit if leaves else self._tell)(old, term)
 
     async def _activate(self, pod: PodObject, term: int, export: Export | None) -> None:
         former = self.state.ceiling or None
@@ -391,6 +405,10 @@ class Conductor:
     async def _sidecar(self, pod: PodObject) -> ControlClient:
         owner = self.state.tunnel.owner
         return await self.sidecars.at(pod.address or "", owner.namespace, owner.name)
+
+
+def _failed(move: Handover, error: Exception) -> str:
+    return f"Pod {move.old.name} was asked to hand over to {move.new.name}, and serves on: {error}"
 
 
 def _activated(pod: str, former: str | None, term: int) -> tuple[str, str, str]:

@@ -135,6 +135,8 @@ class View:
     """At which `last_active` was active."""
     handover: bool = True
     """Whether sessions may move while their pod could go on."""
+    hand_over_from: int = 0
+    """Somebody asks the pod that is active at this term to hand over."""
 
     @property
     def next_term(self) -> int:
@@ -208,7 +210,8 @@ def plan(view: View) -> list[Action]:
     if repairs:
         return repairs
     new = successor(view.pods, winner)
-    if winner.leaving and not winner.unsettled and view.handover and new is not None:
+    ends = winner.leaving and not winner.unsettled
+    if view.handover and new is not None and (ends or winner.term == view.hand_over_from):
         return [Handover(winner, new, view.next_term)]
     return []
 

@@ -11,6 +11,7 @@ from handfast_tunnel.control import Configuration, Status
 from .conditions import Finding
 from .keys import KeyPair
 from .membership import Membership
+from .requests import from_term
 from .resources import TunnelSpec, TunnelStatus
 from .roles import Answer, PodView
 from .workload import Owner
@@ -25,6 +26,8 @@ class TunnelObject:
     spec: TunnelSpec
     status: TunnelStatus
     raw_status: Mapping[str, Any]
+    hand_over_from: int = 0
+    """The term that somebody asks to end."""
 
     @classmethod
     def parse(cls, body: Mapping[str, Any]) -> TunnelObject:
@@ -36,6 +39,7 @@ class TunnelObject:
             TunnelSpec.model_validate(body["spec"]),
             TunnelStatus.model_validate(raw),
             raw,
+            from_term(meta.get("annotations")),
         )
 
 

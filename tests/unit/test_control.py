@@ -119,6 +119,8 @@ def test_status(tunnel: FakeTunnel, monkeypatch: pytest.MonkeyPatch) -> None:
     peer.last_handshake_wall = 1_700_000_000_500_000_000
     peer.sent_bytes, peer.received_bytes = 12, 34
     peer.recovery = Recovery("announced", "recovered")
+    peer.recovery.latency, peer.outage = 0.125, 0.25
+    peer.marks.last_received = tunnel.loop.now - 1
     answer = ask("wg0", {"call": "status"})
     assert answer["interface"] == "wg0"
     assert answer["listen_port"] == 51820
@@ -129,6 +131,7 @@ def test_status(tunnel: FakeTunnel, monkeypatch: pytest.MonkeyPatch) -> None:
     assert answer["settings"] == {"timers": "recovery", "announce": True, "burst_per_second": 500.0}
     assert answer["data_plane"] == ["TUN: none", "UDP: none"]
     assert answer["recovery"] == {"total": 1, "pending": 0, "waiting": 0, "recovered": 1}
+    assert 1 <= answer["peers"][0].pop("received_age") < 60
     assert answer["peers"] == [
         {
             "public_key": format_key(ONE),
@@ -136,6 +139,8 @@ def test_status(tunnel: FakeTunnel, monkeypatch: pytest.MonkeyPatch) -> None:
             "allowed_ips": ["10.0.0.1/32"],
             "recovery": "recovered",
             "method": "announced",
+            "latency": 0.125,
+            "outage": 0.25,
             "last_handshake": 1_700_000_000.5,
             "handshake_age": 61.0,
             "received_bytes": 34,
@@ -147,8 +152,11 @@ def test_status(tunnel: FakeTunnel, monkeypatch: pytest.MonkeyPatch) -> None:
             "allowed_ips": [],
             "recovery": "idle",
             "method": None,
+            "latency": None,
+            "outage": None,
             "last_handshake": None,
             "handshake_age": None,
+            "received_age": None,
             "received_bytes": 0,
             "sent_bytes": 0,
         },

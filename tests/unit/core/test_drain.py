@@ -148,6 +148,7 @@ def test_outage_of_a_peer_that_was_sending_is_measured(network: Network, pair: t
     histogram = server.device.statistics.outage["resumed"]
     assert sum(histogram.counts) == 1
     assert histogram.sum == pytest.approx(server.peer(client).last_received - heard)
+    assert server.peer(client).outage == pytest.approx(histogram.sum)
 
 
 def test_outage_of_a_silent_peer_is_not(network: Network, pair: tuple[Host, Host]) -> None:
@@ -160,6 +161,7 @@ def test_outage_of_a_silent_peer_is_not(network: Network, pair: tuple[Host, Host
     client.send(server, b"back")
     network.run(0.5)
     assert server.device.statistics.outage == {}
+    assert server.peer(client).outage is None
 
 
 def test_what_was_sealed_but_not_taken_is_not_sent(network: Network, pair: tuple[Host, Host]) -> None:

@@ -13,7 +13,7 @@ from handfast_operator import roles
 from handfast_operator.conductor import Conductor
 from handfast_operator.roles import FREEZE_SECONDS
 from handfast_operator.tunnel_state import TunnelState
-from handfast_tunnel.control import PeerStatus, Role
+from handfast_tunnel.control import ControlError, PeerStatus, Role
 from handfast_tunnel.control.roles import Call, Event
 
 from .fakes import FakeWorld, KilledError, of_two_pods
@@ -288,3 +288,71 @@ def test_a_pod_is_not_taken_for_another_at_the_same_address() -> None:
         assert answers["new"] is None
 
     asyncio.run(run())
+
+
+def asking(world: FakeWorld, term: int) -> tuple[Conductor, TunnelState]:
+    """The next leader of a Tunnel with that annotation."""
+    conductor, state = world.operator()
+    state.tunnel = replace(state.tunnel, hand_over_from=term)
+    state.config = configuration()
+    return conductor, state
+
+
+def test_a_pod_that_is_asked_to_hand_over_stands_by_afterwards() -> None:
+    world = begun()
+    old, new = world.pods
+    term = old.standing.term
+
+    async def run() -> None:
+        operator = asking(world, term)
+        for _ in range(3):
+            await world.tick(*operator)
+        # Nor does the next leader do it again, or back.
+        await world.tick(*asking(world, term))
+
+    asyncio.run(run())
+    settled(world)
+    assert (old.standing.role, new.standing.role) == (Role.STANDBY, Role.ACTIVE)
+    assert world.events.count("HandedOver") == 1
+
+
+@pytest.mark.parametrize("calls", range(CALLS))
+def test_a_request_outlives_the_operator_that_acts_on_it(calls: int) -> None:
+    world = begun()
+    term = world.pods[0].standing.term
+
+    async def killed() -> None:
+        operator = asking(world, term)
+        world.operators.left = calls
+        with suppress(KilledError):
+            await world.tick(*operator)
+
+    asyncio.run(killed())
+    for _ in range(2):
+        asyncio.run(world.tick(*asking(world, term)))
+    settled(world)
+    assert [pod.standing.role for pod in world.pods] == [Role.STANDBY, Role.ACTIVE]
+
+
+def test_a_request_that_fails_is_not_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each attempt freezes clients."""
+    world = begun()
+    old, _ = world.pods
+    term = old.standing.term
+    attempts = []
+
+    async def refuses(*_: object) -> None:
+        attempts.append(term)
+        raise ControlError("no")
+
+    monkeypatch.setattr(Conductor, "_drain", refuses)
+
+    async def run() -> None:
+        operator = asking(world, term)
+        for _ in range(3):
+            await world.tick(*operator)
+
+    asyncio.run(run())
+    settled(world)
+    assert world.active() == ["old"]
+    assert (attempts, world.events.count("HandoverFailed")) == ([term], 1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -58,6 +59,17 @@ def test_a_pod_that_leaves_hands_over(leaves: dict[str, Any]) -> None:
     assert plan(view(old, new, selected="old")) == [Handover(old, new, 5)]
     assert plan(view(old, new, selected="old", handover=False)) == []
     assert plan(view(old, selected="old")) == []
+
+
+def test_a_pod_that_is_asked_to_hands_over_once() -> None:
+    old, new = pod("old", Role.ACTIVE, 4), pod("new", Role.STANDBY)
+    asked = view(old, new, selected="old", hand_over_from=4)
+    assert plan(asked) == [Handover(old, new, 5)]
+    assert plan(replace(asked, handover=False)) == []
+    assert plan(replace(asked, pods=(old,))) == []
+    # Whoever is active later was not asked, be it the same pod.
+    back = pod("old", Role.ACTIVE, 6)
+    assert plan(view(back, new, selected="old", hand_over_from=4)) == []
 
 
 def test_one_that_was_succeeded_is_not_believed_while_the_present_one_misses_a_call() -> None:

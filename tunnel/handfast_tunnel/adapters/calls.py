@@ -47,13 +47,14 @@ def handshake(tunnel: Tunnel, request: Request) -> Answer:
 
 def status(tunnel: Tunnel, _request: Request) -> Answer:
     yield json.dumps(_interface_status(tunnel))[:-1] + ', "peers": ['
-    now_ns = time.time_ns()
+    now, now_ns = tunnel.loop.now, time.time_ns()
     progress: Counter[str] = Counter()
     peers = list(tunnel.device.peers.values())
     for start in range(0, len(peers), PEERS_A_PIECE):
         piece = peers[start : start + PEERS_A_PIECE]
         progress.update(map(recovery_state, piece))
-        yield (", " if start else "") + ", ".join([json.dumps(_peer_status(peer, now_ns)) for peer in piece])
+        statuses = [json.dumps(_peer_status(peer, now, now_ns)) for peer in piece]
+        yield (", " if start else "") + ", ".join(statuses)
     yield f'], "recovery": {json.dumps(_progress(progress))}}}'
 
 
@@ -121,7 +122,7 @@ def _interface_status(tunnel: Tunnel) -> dict[str, Any]:
     }
 
 
-def _peer_status(peer: Peer, now_ns: int) -> dict[str, Any]:
+def _peer_status(peer: Peer, now: float, now_ns: int) -> dict[str, Any]:
     handshake_ns = peer.last_handshake_wall
     return {
         "public_key": format_key(peer.public_key),
@@ -129,8 +130,11 @@ def _peer_status(peer: Peer, now_ns: int) -> dict[str, Any]:
         "allowed_ips": [format_prefix(prefix) for prefix in peer.allowed_ips],
         "recovery": recovery_state(peer),
         "method": peer.method,
+        "latency": peer.latency,
+        "outage": peer.outage,
         "last_handshake": handshake_ns / 1e9 if handshake_ns else None,
         "handshake_age": max(0, now_ns - handshake_ns) / 1e9 if handshake_ns else None,
+        "received_age": max(0.0, now - peer.last_received) if peer.last_received else None,
         "received_bytes": peer.received_bytes,
         "sent_bytes": peer.sent_bytes,
     }

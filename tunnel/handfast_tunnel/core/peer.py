@@ -101,6 +101,7 @@ class Peer:
         "last_minute_handshake",
         "last_reconfirm",
         "next",
+        "outage",
         "persistent_keepalive",
         "preshared_key",
         "previous",
@@ -156,6 +157,8 @@ class Peer:
         """Whether that was at another pod."""
         self.interrupted_at: float | None = None
         """When a peer that was sending was last heard, while an interruption lasts."""
+        self.outage: float | None = None
+        """How long the last one was."""
 
         self.last_handshake_wall = 0
         """Unix nanoseconds; 0 for never."""

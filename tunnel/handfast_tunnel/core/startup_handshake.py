@@ -182,6 +182,6 @@ class StartupHandshakes:
 
     def _end_outage(self, peer: Peer, method: Method, now: float) -> None:
         if peer.interrupted_at is not None:
-            seconds = max(0.0, now - peer.interrupted_at)
+            peer.outage = seconds = max(0.0, now - peer.interrupted_at)
             self._interface.statistics.observe_outage(method, seconds, across=peer.interrupted_elsewhere)
             peer.interrupted_at, peer.interrupted_elsewhere = None, False
