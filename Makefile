@@ -54,8 +54,9 @@ cluster-down cluster-status cluster-logs cluster-client: cluster-%:
 	@scripts/setup dev
 	@$(PYTHON) -m tests.cluster $*
 
-generate: ## make CRDs, reference and renders of the chart anew
+generate: ## make CRDs, reference, dashboards and renders of the chart anew
 	@scripts/setup cluster
+	@$(PYTHON) -m dashboards
 	@PYTHONPATH=tunnel:operator $(PYTHON) -m handfast_operator.resources.generate
 	@$(PYTHON) -m tests.cluster.renders
 

@@ -52,9 +52,19 @@ def test_no_alert_goes_untested() -> None:
 
 def test_each_alert_has_its_page() -> None:
     assert set(re.findall(r"^## (\w+)$", RUNBOOKS.read_text(), re.MULTILINE)) == alerts()
+    groups = yaml.safe_load(RULES.read_text())["groups"]
+    for rule in (rule for group in groups for rule in group["rules"] if "alert" in rule):
+        assert rule["annotations"]["runbook_url"] == f"docs/alerts.md#{rule['alert'].lower()}"
 
 
 def test_the_chart_brings_them_whole() -> None:
     rendered: list[Any] = list(yaml.safe_load_all(template("--set", "metrics.rules.enabled=true")))
     (rule,) = [each for each in rendered if each and each["kind"] == "PrometheusRule"]
     assert rule["spec"] == yaml.safe_load(RULES.read_text())
+
+
+def test_runbooks_are_where_people_keep_them() -> None:
+    home = "https://wiki.example.com/alerts"
+    text = template("--set", "metrics.rules.enabled=true", "--set", f"metrics.rules.runbooks={home}")
+    urls = re.findall(r"runbook_url: (\S+)#", text)
+    assert urls == [home] * len(alerts())

@@ -91,6 +91,12 @@ def test_incarnation_and_what_a_takeover_lost(tunnel: FakeTunnel, port: int) -> 
     assert "handfast_incarnation" not in {name for name, _ in scrape(port)}
 
 
+def test_what_the_process_costs(port: int) -> None:
+    samples = scrape(port)
+    assert value(samples, "process_resident_memory_bytes") > 1 << 20
+    assert value(samples, "process_cpu_seconds_total") > 0
+
+
 def test_histograms_are_cumulative(tunnel: FakeTunnel, port: int) -> None:
     for seconds in (0.004, 0.06, 0.07, 1000.0):
         tunnel.device.statistics.observe_reconnect("announced", seconds)

@@ -15,7 +15,7 @@ from itertools import accumulate
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Final, TypeVar
 
-from prometheus_client import CollectorRegistry, make_wsgi_app
+from prometheus_client import CollectorRegistry, ProcessCollector, make_wsgi_app
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
@@ -228,6 +228,7 @@ def application(tunnel: Tunnel, *, per_peer: bool) -> WSGIApplication:
         if path == "/healthz":
             return _plain(start_response, "200 OK", "ok")
         registry = CollectorRegistry()
+        ProcessCollector(registry=registry)
         registry.register(SnapshotCollector(snapshot, per_peer=per_peer))
         answer: Callable[[WSGIEnvironment, StartResponse], Iterable[bytes]] = make_wsgi_app(registry)
         return answer(environ, start_response)
