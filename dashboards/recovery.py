@@ -63,8 +63,8 @@ _SUMMARY: Final = (
         thresholds=((None, "red"), (0, "orange"), (0.5, "green")),
     ),
     Panel(
-        "Longest outage but one in a hundred",
-        "The 99th percentile of the last five minutes, over all methods.",
+        "99 of 100 outages are under",
+        "The 99th percentile of five minutes, over all methods.",
         (
             Query(
                 f"histogram_quantile(0.99, sum by (le) (handfast:outage_seconds_bucket:increase5m{{{_OF}}}))"

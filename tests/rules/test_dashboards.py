@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from itertools import combinations
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,6 +17,8 @@ from grafana_foundation_sdk.cog.plugins import register_default_plugins
 from grafana_foundation_sdk.models.dashboard import Dashboard
 
 from tests.cluster.renders import template
+
+from .test_rules import promtool
 
 DASHBOARDS = dashboards()
 _OF_ITS_DATA_SOURCE = {"step", "titleFormat"}
@@ -92,6 +95,31 @@ def test_variables_reach_every_query_about_tunnels(name: str) -> None:
         "namespace": ("handfast_active", "namespace"),
         "tunnel": ('handfast_active{namespace=~".*"}', "tunnel"),
     }
+
+
+def test_events_are_drawn_where_they_happen(tmp_path: Path) -> None:
+    of = '{namespace="vpn",tunnel="office",pod="a",'
+    appears, rises = "_x20 1x40", "3x20 4x40"
+    series = {
+        "Restarts": [f"handfast_incarnation{of[:-1]}}}", rises],
+        "Handovers and failovers": [f'handfast_operator_events_total{of}reason="HandedOver"}}', appears],
+        "Drains": [f'handfast_handovers_total{of}result="thawed"}}', appears],
+    }
+    asked = {each.panel: each.expression for each in of_events(DASHBOARDS["recovery"])}
+    assert asked.keys() == series.keys()
+    checks = [
+        {
+            "expr": f"count({asked[name]}) or vector(0)",
+            "eval_time": at,
+            "exp_samples": [{"labels": "{}", "value": seen}],
+        }
+        for name in series
+        for at, seen in (("4m", 0), ("5m30s", 1), ("9m", 0))
+    ]
+    inputs = [{"series": name, "values": values} for name, values in series.values()]
+    case = {"interval": "15s", "input_series": inputs, "promql_expr_test": checks}
+    (tmp_path / "events.yaml").write_text(json.dumps({"tests": [case]}))
+    promtool("test", "rules", "events.yaml", folder=tmp_path)
 
 
 def test_the_chart_brings_them_where_grafana_looks() -> None:

@@ -10,8 +10,8 @@ from typing import Any
 
 import yaml
 
+from tests.cluster.prometheus import debian_program
 from tests.cluster.renders import template
-from tests.lab.tools import ToolMissingError, cache_folder
 
 ROOT = Path(__file__).parents[2]
 RULES = ROOT / "charts/handfast/files/rules.yaml"
@@ -20,10 +20,9 @@ RUNBOOKS = ROOT / "docs/alerts.md"
 
 
 def promtool(*arguments: str, folder: Path) -> None:
-    program = cache_folder() / "tools/prometheus-debian/usr/bin/promtool"
-    if not program.exists():
-        raise ToolMissingError("promtool", str(program.parent))
-    done = subprocess.run([program, *arguments], cwd=folder, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(
+        [debian_program("promtool"), *arguments], cwd=folder, capture_output=True, text=True, timeout=60
+    )
     assert done.returncode == 0, done.stdout + done.stderr
 
 
