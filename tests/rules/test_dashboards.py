@@ -131,3 +131,10 @@ def test_the_chart_brings_them_where_grafana_looks() -> None:
     assert {each["metadata"]["namespace"] for each in maps} == {"monitoring"}
     assert all(each["metadata"]["labels"]["grafana_dashboard"] == "1" for each in maps)
     assert "grafana_dashboard" not in template()
+
+
+def test_values_kept_from_a_chart_without_dashboards_will_do() -> None:
+    options = "metrics.rules.enabled=true,metrics.rules.runbooks=null"
+    text = template("--no-hooks", "--set", f"{options},metrics.dashboards=null")
+    assert "docs/alerts.md#handfastnooperator" in text
+    assert "grafana_dashboard" not in text
