@@ -57,7 +57,8 @@ def _no_key(scene: Scene) -> Iterator[None]:
     try:
         yield
     finally:
-        kept = {name: secret["metadata"][name] for name in ("name", "labels") if name in secret["metadata"]}
+        names = ("name", "labels", "annotations", "ownerReferences")
+        kept = {name: secret["metadata"][name] for name in names if name in secret["metadata"]}
         api.apply({**secret, "metadata": kept})
         api.delete("Peer", "dave")
         scene.wait_calm()
