@@ -210,7 +210,7 @@ DASHBOARD: Final = Dashboard(
     events=(
         Event(
             "Restarts",
-            f"handfast_incarnation{{{_OF}}} > handfast_incarnation{{{_OF}}} offset 1m",
+            f"changes(handfast_incarnation{{{_OF}}}[1m]) > 0",
             "{{pod}}: a new process took over",
             "orange",
         ),

@@ -27,10 +27,10 @@ table inet deaf {{
 @dataclass(frozen=True)
 class AlertFault:
     alerts: frozenset[str]
-    """Which fire."""
+    """Which fire meanwhile."""
     make: Callable[[Scene], AbstractContextManager[None]]
-    lasting: frozenset[str] = frozenset()
-    """Those of them that go on firing: what they are about has happened."""
+    after: frozenset[str] = frozenset()
+    """Which fire once it is over, and go on: what they are about has happened."""
 
 
 @contextmanager
@@ -120,7 +120,7 @@ def _wait_served(scene: Scene) -> None:
 
 BUDGET: Final = frozenset(f"HandfastOutageBudget{how}" for how in ("Fast", "Slow", "Steady"))
 FAULTS: Final = (
-    AlertFault(BUDGET | {"HandfastClientsNotBack"}, _a_client_away_while_its_pod_ends, lasting=BUDGET),
+    AlertFault(frozenset({"HandfastClientsNotBack"}), _a_client_away_while_its_pod_ends, after=BUDGET),
     AlertFault(frozenset({"HandfastKeyMissing"}), _no_key),
     AlertFault(frozenset({"HandfastConfigurationBehind"}), _a_standby_that_hears_nothing),
     AlertFault(frozenset({"HandfastNoOperator"}), _no_operator),

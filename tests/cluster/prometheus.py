@@ -123,7 +123,7 @@ class Prometheus:
         }
 
     def _is_ready(self) -> bool:
-        with suppress(OSError):
+        with suppress(OSError, ValueError):
             return bool(self._get("/api/v1/query", query="1"))
         return False
 
