@@ -143,9 +143,13 @@ _CLIENTS: Final = (
         stacked=True,
     ),
     Panel(
-        "Recovery pending",
-        "Clients that are being greeted, by pod.",
-        (Query(f"handfast_recovery_pending{{{_OF}}}", "{{pod}}"),),
+        "Not back yet",
+        "Of pods that serve. Greeted: clients that handshakes are sent to. Unheard: those that were sending "
+        "before an interruption, and have not been heard since.",
+        (
+            Query(_of_active("handfast_recovery_pending"), "greeted"),
+            Query(_of_active("handfast_interrupted_peers"), "unheard"),
+        ),
     ),
     Panel(
         "Who serves",

@@ -131,6 +131,13 @@ def test_peers_by_state(tunnel: FakeTunnel, port: int, monkeypatch: pytest.Monke
     assert value(samples, "handfast_recovery_pending") == 1
 
 
+def test_peers_that_are_not_heard_since_an_interruption(tunnel: FakeTunnel, port: int) -> None:
+    assert value(scrape(port), "handfast_interrupted_peers") == 0
+    gone, *_ = tunnel.device.peers.values()
+    gone.interrupted_at = 0.0
+    assert value(scrape(port), "handfast_interrupted_peers") == 1
+
+
 def test_peer_series_are_off_by_default(port: int) -> None:
     assert not any(name.startswith("wireguard_") for name, _ in scrape(port))
 
