@@ -25,7 +25,7 @@ from .results import Line, Mark, Seen
 STEP: Final = 5
 """Seconds; Prometheus scrapes as often."""
 CLIENTS: Final = 8
-PAUSE: Final = 75.0
+PAUSE: Final = 50.0
 """From a fault to the next; at most, what it takes until all is calm."""
 DRILL: Final = (
     "worker killed",

@@ -34,13 +34,12 @@ class AlertFault:
 
 
 @contextmanager
-def _a_client_away_while_its_pod_ends(scene: Scene) -> Iterator[None]:
+def _a_client_away_in_a_crash(scene: Scene) -> Iterator[None]:
     """One of three: it was sending until a moment before, and is back after some seconds."""
-    alice, old = scene.clients["alice"].host, scene.gateway.active
+    alice, active = scene.clients["alice"].host, scene.insiders.of(scene.gateway.active)
     set_cable(scene.cluster.router, alice.name, connected=False)
     try:
-        scene.gateway.api.delete("Pod", old)
-        scene.gateway.wait_active(old)
+        active.kill()
         yield
     finally:
         set_cable(scene.cluster.router, alice.name, connected=True)
@@ -120,7 +119,7 @@ def _wait_served(scene: Scene) -> None:
 
 BUDGET: Final = frozenset(f"HandfastOutageBudget{how}" for how in ("Fast", "Slow", "Steady"))
 FAULTS: Final = (
-    AlertFault(frozenset({"HandfastClientsNotBack"}), _a_client_away_while_its_pod_ends, after=BUDGET),
+    AlertFault(frozenset({"HandfastClientsNotBack"}), _a_client_away_in_a_crash, after=BUDGET),
     AlertFault(frozenset({"HandfastKeyMissing"}), _no_key),
     AlertFault(frozenset({"HandfastConfigurationBehind"}), _a_standby_that_hears_nothing),
     AlertFault(frozenset({"HandfastNoOperator"}), _no_operator),
