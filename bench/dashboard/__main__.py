@@ -1,4 +1,4 @@
-"""`python -m bench dashboard`: a drill of some nine minutes, and the picture of *Recovery* after it.
+"""`python -m bench dashboard`: a drill of some six minutes, and the picture of *Recovery* after it.
 
 It fills bench/results/dashboard-recovery.json, docs/images/dashboard-recovery.png and docs/monitoring.md.
 """
