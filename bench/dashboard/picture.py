@@ -126,8 +126,8 @@ def _heatmap(axes: Axes, _: Json, lines: Sequence[Line], seen: Seen) -> None:
         _minutes(seen), range(len(cells)), shown, cmap=colormaps["Oranges"], norm=PowerNorm(0.5, vmin=-0.5)
     )
     _over_time(axes, seen)
-    ticks = range(1, len(ordered), 3)
-    axes.set_yticks([tick + 0.5 for tick in ticks], [f"{float(ordered[tick].legend):g} s" for tick in ticks])
+    ticks = range(1, len(ordered) - 1, 3)
+    axes.set_yticks([tick + 0.5 for tick in ticks], [formatted(float(ordered[t].legend), "s") for t in ticks])
 
 
 def _states(axes: Axes, panel: Json, lines: Sequence[Line], seen: Seen) -> None:
@@ -176,9 +176,9 @@ def formatted(value: float, unit: str) -> str:
         case "s":
             return f"{value * 1000:.0f} ms" if 0 < value < 1 else f"{value:g} s"
         case "percentunit":
-            return f"{value * 100:.3g} %"
+            return f"{value * 100:.3g} %" if abs(value) < 10 else f"{value * 100:,.0f} %"
         case "bytes" | "Bps":
             scale, letter = next((s for s in ((1e6, "M"), (1e3, "k")) if value >= s[0]), (1.0, ""))
             return f"{value / scale:.3g} {letter}B{'/s' if unit == 'Bps' else ''}"
         case _:
-            return f"{value:.3g}"
+            return f"{value:.3g}" if abs(value) < 1000 else f"{value:,.0f}"

@@ -66,6 +66,8 @@ def test_a_panel_that_was_not_asked_for_is_an_error(tmp_path: Path) -> None:
         (0.25, "s", "250 ms"),
         (15, "s", "15 s"),
         (0.995, "percentunit", "99.5 %"),
+        (-39.3, "percentunit", "-3,930 %"),
+        (2000, "short", "2,000"),
         (2_500_000, "bytes", "2.5 MB"),
         (1500, "Bps", "1.5 kB/s"),
         (3, "short", "3"),
