@@ -28,7 +28,7 @@ lint: ## check style, format and types
 	@.venv/bin/mypy
 
 bench: ## measure restarts, throughput, handshakes and 10,000 peers; ARGS=cluster: every event of a cluster
-	@scripts/setup $(if $(filter cluster,$(ARGS)),cluster,interop)
+	@scripts/setup $(if $(filter cluster dashboard,$(firstword $(ARGS))),cluster,interop)
 	@$(PYTHON) -m bench $(ARGS)
 
 soak: ## live 100,000 histories of crashes and restarts (docs/soak.md), 20 lives of a cluster, and 50 faults in one
@@ -54,8 +54,9 @@ cluster-down cluster-status cluster-logs cluster-client: cluster-%:
 	@scripts/setup dev
 	@$(PYTHON) -m tests.cluster $*
 
-generate: ## make CRDs, reference and renders of the chart anew
+generate: ## make CRDs, reference, dashboards and renders of the chart anew
 	@scripts/setup cluster
+	@$(PYTHON) -m dashboards
 	@PYTHONPATH=tunnel:operator $(PYTHON) -m handfast_operator.resources.generate
 	@$(PYTHON) -m tests.cluster.renders
 

@@ -5,6 +5,7 @@
     python -m bench soak-kills [--kills N]
     python -m bench continuity --only EVENT [--only EVENT]
     python -m bench cluster [--help]
+    python -m bench dashboard
 
 Each experiment leaves its figures in bench/results/; docs/benchmarks.md and docs/continuity.md are made
 from them.
@@ -154,6 +155,10 @@ def main() -> int:
         from .cluster.__main__ import main as cluster
 
         return cluster(sys.argv[2:])
+    if sys.argv[1:] == ["dashboard"]:
+        from .dashboard.__main__ import main as dashboard
+
+        return dashboard()
     chosen = arguments()
     size = QUICK if chosen.quick else FULL
     size = replace(size, rounds=chosen.rounds or size.rounds, soak_kills=chosen.kills or size.soak_kills)

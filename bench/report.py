@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Self
 
+from dashboards.queries import dashboards
+
 from . import (
     continuity,
     handshakes,
@@ -24,6 +26,8 @@ from . import (
 from .cluster import picture as cluster_picture
 from .cluster import tables as cluster_tables
 from .cluster.results import Results as ClusterResults
+from .dashboard import picture as dashboard_picture
+from .dashboard.results import Seen
 from .results import RestartResults
 
 ROOT: Final = Path(__file__).resolve().parent.parent
@@ -31,6 +35,7 @@ BENCHMARKS: Final = ROOT / "docs/benchmarks.md"
 README: Final = ROOT / "README.md"
 CONTINUITY: Final = ROOT / "docs/continuity.md"
 OUTAGES: Final = ROOT / "docs/outages.md"
+MONITORING: Final = ROOT / "docs/monitoring.md"
 
 
 @dataclass(frozen=True)
@@ -110,6 +115,12 @@ def _cluster(data: dict[str, Any], picture: Path) -> str:
     return cluster_tables.document(results)
 
 
+def _dashboard(data: dict[str, Any], picture: Path) -> str:
+    seen = Seen.from_json(data)
+    dashboard_picture.draw(seen, dashboards()["recovery"], picture)
+    return seen.table()
+
+
 _REPORTS: Final[dict[str, Callable[[dict[str, Any], Path], str]]] = {
     "demo": _restart,
     "restart": _restart,
@@ -122,12 +133,14 @@ _REPORTS: Final[dict[str, Callable[[dict[str, Any], Path], str]]] = {
     "kills": _kills,
     "soak-kills": _soak,
     "cluster": _cluster,
+    "dashboard-recovery": _dashboard,
 }
 _DOCUMENTS: Final = {
     "continuity": CONTINUITY,
     "kills": CONTINUITY,
     "soak-kills": CONTINUITY,
     "cluster": OUTAGES,
+    "dashboard-recovery": MONITORING,
 }
 """Where their tables are; all others are in docs/benchmarks.md."""
 
@@ -137,14 +150,17 @@ def draw(places: Places, name: str) -> str:
     return _REPORTS[name](places.load(name), places.picture(name))
 
 
+def fill_in_one(places: Places, name: str) -> None:
+    data = places.load(name)
+    about = f"Measured by `{data['command']}`: {machine.sentence(data['machine'])}"
+    tables.replace_section(_DOCUMENTS.get(name, BENCHMARKS), name, f"{about}\n\n{draw(places, name)}")
+
+
 def fill_in(places: Places) -> None:
     """The tables of docs/, each with its command and machine."""
     for name in _REPORTS:
-        if not (places.figures / f"{name}.json").exists():
-            continue
-        data = places.load(name)
-        about = f"Measured by `{data['command']}`: {machine.sentence(data['machine'])}"
-        tables.replace_section(_DOCUMENTS.get(name, BENCHMARKS), name, f"{about}\n\n{draw(places, name)}")
+        if (places.figures / f"{name}.json").exists():
+            fill_in_one(places, name)
     figures = readme.table(places.load("demo"), places.load("continuity"))
     tables.replace_section(README, "figures", figures)
 

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Final
 
 from aiohttp import web
 
+from .measured import PREFIX
+
 if TYPE_CHECKING:
     from .leader import Operator
 
@@ -41,9 +43,6 @@ async def served(operator: Operator) -> AsyncIterator[None]:
         yield
     finally:
         await runner.cleanup()
-
-
-PREFIX: Final = "handfast_operator_"
 
 
 @dataclass(frozen=True)
@@ -123,7 +122,7 @@ def render(operator: Operator, now: float) -> str:
             lines += [f"{name}{{{_labels(figure, which)}}} {each:.0f}" for which, each in value.items()]
         else:
             lines.append(f"{name} {value}")
-    return "\n".join([*lines, ""])
+    return "\n".join([*lines, operator.measured.render()])
 
 
 def _labels(figure: Figure, values: tuple[str, ...]) -> str:

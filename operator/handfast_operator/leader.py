@@ -17,6 +17,7 @@ from . import belongings, certificates
 from .belongings import AUTHORITY_SECRET
 from .certificates import Credentials
 from .conditions import timestamp
+from .measured import Measured
 from .membership import PeerObject
 from .settings import Settings
 from .sidecars import Sidecars
@@ -58,6 +59,7 @@ class Operator:
     def __init__(self, settings: Settings, store: Store, configuration: client.Configuration) -> None:
         self.settings = settings
         self.store = store
+        self.measured = Measured()
         self.transitions = 0
         """Of the Lease; 0 while somebody else leads."""
         self.heard_at = time.monotonic()

@@ -19,6 +19,7 @@ from kubernetes.aio.dynamic.exceptions import ForbiddenError
 from . import news, status, workload
 from .clients import Clients
 from .conductor import Conductor
+from .measured import Measured
 from .membership import PeerObject
 from .names import NOBODY, POD_LABEL
 from .reconciler import Authority, Reconciler
@@ -44,6 +45,7 @@ class World(Protocol):
     store: Store
     settings: Settings
     sidecars: Sidecars
+    measured: Measured
 
     @property
     def authority(self) -> Authority: ...
@@ -154,10 +156,11 @@ class Worker:
             await self._dirty.wait()
             return
         reconciler = self._for(tunnel)
-        due = await reconciler.reconcile(self._world.peers(self._key), now)
-        await self._tick(woken=True)
-        await reconciler.clients.write_statuses(time.time())
-        await self._write_status()
+        with self._world.measured.reconcile_seconds.time():
+            due = await reconciler.reconcile(self._world.peers(self._key), now)
+            await self._tick(woken=True)
+            await reconciler.clients.write_statuses(time.time())
+            await self._write_status()
         await _wait(self._dirty, max(due - time.time(), 0))
 
     async def _quiet(self) -> None:
@@ -206,6 +209,7 @@ class Worker:
 
     async def _announce(self, type: str, reason: str, message: str) -> None:
         if self._state is not None:
+            self._world.measured.events.labels(*self._key, reason).inc()
             await self._world.announce(self._state.tunnel.owner.subject, type, reason, message)
 
     # Roles

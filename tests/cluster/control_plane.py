@@ -77,12 +77,13 @@ def start_api_server(machine: Machine) -> None:
     wait_until(lambda: _ready(machine), 60, f"the API server; see {machine.log}", interval=0.1)
 
 
-def forward(machine: Machine) -> int:
-    """Let the host reach the API server at a free port of 127.0.0.1, and return that."""
+def forward(
+    machine: Machine, target: str = f"{address(CONTROL).ipv4}:{API_PORT}", name: str = "forward"
+) -> int:
+    """Let the host reach the API server, or what else listens, at a port of 127.0.0.1; returns that."""
     with socket.create_server(("127.0.0.1", 0), backlog=1024) as listener:
-        descriptor, target = listener.fileno(), f"{address(CONTROL).ipv4}:{API_PORT}"
-        command = [str(program("forward")), str(descriptor), target]
-        machine.daemon("forward", *command, pass_fds=[descriptor])
+        descriptor = listener.fileno()
+        machine.daemon(name, str(program("forward")), str(descriptor), target, pass_fds=[descriptor])
         port: int = listener.getsockname()[1]
         return port
 

@@ -1,7 +1,7 @@
 """What is rendered from the chart: `python -m tests.cluster.renders` writes all of it anew.
 
-manifests/install.yaml is the chart with its defaults, for those without Helm. The others, in golden/, are
-what a review of the chart looks at.
+manifests/install.yaml is the chart with its defaults, for those without Helm; manifests/monitoring.yaml what
+is built on metrics. The others, in golden/, are what a review of the chart looks at.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ VALUES: dict[str, list[str]] = {
         "metrics.podMonitor.labels.release=prometheus",
         "metrics.rules.enabled=true",
         "metrics.rules.labels.release=prometheus",
+        "metrics.rules.runbooks=https://wiki.example.com/handfast-alerts",
     ],
     "metrics-namespace": ["metrics.namespaces.matchLabels.name=monitoring"],
     "no-policies": ["networkPolicy.enabled=false", "podDisruptionBudget.enabled=false"],
@@ -53,11 +54,19 @@ def template(*options: str) -> str:
     return done.stdout
 
 
+def monitoring(*options: str) -> str:
+    """What is built on metrics: PodMonitors, rules, dashboards."""
+    enabled = [f"--set=metrics.{what}.enabled=true" for what in ("podMonitor", "rules", "dashboards")]
+    shown = [f"--show-only=templates/{name}.yaml" for name in ("monitoring", "dashboards")]
+    return template(*enabled, *shown, *options)
+
+
 def rendered() -> dict[Path, str]:
     """Each file's content, by its path."""
     namespace = f"apiVersion: v1\nkind: Namespace\nmetadata:\n  name: {SYSTEM}\n---\n"
     install = template("--no-hooks")
     made = {ROOT / "manifests" / "install.yaml": _NOTE + namespace + install.removeprefix("---\n")}
+    made[ROOT / "manifests" / "monitoring.yaml"] = _NOTE + monitoring()
     for name, values in VALUES.items():
         options = [option for value in ["crds.enabled=false", *values] for option in ("--set", value)]
         made[GOLDEN / f"{name}.yaml"] = _NOTE + template(*options)

@@ -10,8 +10,8 @@ from typing import Any
 
 import yaml
 
+from tests.cluster.prometheus import debian_program
 from tests.cluster.renders import template
-from tests.lab.tools import ToolMissingError, cache_folder
 
 ROOT = Path(__file__).parents[2]
 RULES = ROOT / "charts/handfast/files/rules.yaml"
@@ -20,10 +20,9 @@ RUNBOOKS = ROOT / "docs/alerts.md"
 
 
 def promtool(*arguments: str, folder: Path) -> None:
-    program = cache_folder() / "tools/prometheus-debian/usr/bin/promtool"
-    if not program.exists():
-        raise ToolMissingError("promtool", str(program.parent))
-    done = subprocess.run([program, *arguments], cwd=folder, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(
+        [debian_program("promtool"), *arguments], cwd=folder, capture_output=True, text=True, timeout=60
+    )
     assert done.returncode == 0, done.stdout + done.stderr
 
 
@@ -52,9 +51,19 @@ def test_no_alert_goes_untested() -> None:
 
 def test_each_alert_has_its_page() -> None:
     assert set(re.findall(r"^## (\w+)$", RUNBOOKS.read_text(), re.MULTILINE)) == alerts()
+    groups = yaml.safe_load(RULES.read_text())["groups"]
+    for rule in (rule for group in groups for rule in group["rules"] if "alert" in rule):
+        assert rule["annotations"]["runbook_url"] == f"docs/alerts.md#{rule['alert'].lower()}"
 
 
 def test_the_chart_brings_them_whole() -> None:
     rendered: list[Any] = list(yaml.safe_load_all(template("--set", "metrics.rules.enabled=true")))
     (rule,) = [each for each in rendered if each and each["kind"] == "PrometheusRule"]
     assert rule["spec"] == yaml.safe_load(RULES.read_text())
+
+
+def test_runbooks_are_where_people_keep_them() -> None:
+    home = "https://wiki.example.com/alerts"
+    text = template("--set", "metrics.rules.enabled=true", "--set", f"metrics.rules.runbooks={home}")
+    urls = re.findall(r"runbook_url: (\S+)#", text)
+    assert urls == [home] * len(alerts())

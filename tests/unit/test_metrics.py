@@ -91,6 +91,12 @@ def test_incarnation_and_what_a_takeover_lost(tunnel: FakeTunnel, port: int) -> 
     assert "handfast_incarnation" not in {name for name, _ in scrape(port)}
 
 
+def test_what_the_process_costs(port: int) -> None:
+    samples = scrape(port)
+    assert value(samples, "process_resident_memory_bytes") > 1 << 20
+    assert value(samples, "process_cpu_seconds_total") > 0
+
+
 def test_histograms_are_cumulative(tunnel: FakeTunnel, port: int) -> None:
     for seconds in (0.004, 0.06, 0.07, 1000.0):
         tunnel.device.statistics.observe_reconnect("announced", seconds)
@@ -123,6 +129,13 @@ def test_peers_by_state(tunnel: FakeTunnel, port: int, monkeypatch: pytest.Monke
     assert value(samples, "handfast_peers", state="silent") == 2
     assert value(samples, "handfast_peers", state="recovering") == 1
     assert value(samples, "handfast_recovery_pending") == 1
+
+
+def test_peers_that_are_not_heard_since_an_interruption(tunnel: FakeTunnel, port: int) -> None:
+    assert value(scrape(port), "handfast_interrupted_peers") == 0
+    gone, *_ = tunnel.device.peers.values()
+    gone.interrupted_at = 0.0
+    assert value(scrape(port), "handfast_interrupted_peers") == 1
 
 
 def test_peer_series_are_off_by_default(port: int) -> None:

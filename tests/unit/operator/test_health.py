@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from types import SimpleNamespace
 from typing import Any, cast
+from unittest.mock import AsyncMock
 
 from prometheus_client.parser import text_string_to_metric_families
 
 from handfast_operator import certificates
-from handfast_operator.health import FIGURES, PREFIX, render
+from handfast_operator.health import FIGURES, render
 from handfast_operator.leader import Operator, OperatorAuthority
+from handfast_operator.measured import PREFIX
 from handfast_operator.settings import Settings
 from handfast_operator.tunnel_state import TunnelState
 from handfast_operator.worker import Worker
@@ -42,7 +45,9 @@ def samples(operator: Operator, now: float) -> dict[str, float]:
 def test_before_it_leads() -> None:
     found = samples(operator(authority=False), time.monotonic())
     assert found["leading"] == 0
-    assert {figure.name for figure in FIGURES if not figure.labels} == found.keys()
+    assert found["reconcile_seconds_count"] == 0
+    measured = {name for name in found if name.startswith(("process_", "reconcile_seconds"))}
+    assert {figure.name for figure in FIGURES if not figure.labels} == found.keys() - measured
 
 
 def test_what_it_has_done_and_heard() -> None:
@@ -75,6 +80,20 @@ def test_what_alerts_ask_of_a_tunnel() -> None:
         "tunnel_condition/vpn/office/KeyAvailable": 0,
         "tunnel_condition/vpn/office/Active": 1,
     }
+
+
+def test_how_long_a_look_takes_and_what_people_are_told() -> None:
+    subject = operator()
+    cast(Any, subject.store).create = AsyncMock()
+    worker = Worker(subject, ("vpn", "office"))
+    worker._state = TunnelState(tunnel_object())
+    with subject.measured.reconcile_seconds.time():
+        asyncio.run(worker._announce("Normal", "HandedOver", "Pod b took over from a"))
+    found = samples(subject, 0)
+    assert (found["reconcile_seconds_count"], found["reconcile_seconds_bucket/+Inf"]) == (1, 1)
+    assert 0 < found["reconcile_seconds_sum"] < 60
+    assert found["events_total/vpn/HandedOver/office"] == 1
+    assert found["process_resident_memory_bytes"] > 1 << 20
 
 
 def test_certificates_end_when_they_say() -> None:

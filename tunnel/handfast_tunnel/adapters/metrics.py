@@ -15,7 +15,7 @@ from itertools import accumulate
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Final, TypeVar
 
-from prometheus_client import CollectorRegistry, make_wsgi_app
+from prometheus_client import CollectorRegistry, ProcessCollector, make_wsgi_app
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
@@ -57,6 +57,8 @@ class Snapshot:
     """Packets lost in the kernel's queues while the present worker took over, by reason."""
     states: Counter[str]
     """Peers by `recovering`, `connected` (a session not older than 180 s) and `silent`."""
+    interrupted: int
+    """Peers that were sending before an interruption, and have not been heard since."""
     peers: list[PeerNumbers]
 
 
@@ -71,14 +73,16 @@ def take_snapshot(
     peers = list(tunnel.device.peers.values())
     states: Counter[str] = Counter()
     numbers: list[PeerNumbers] = []
+    interrupted = 0
     for start in range(0, len(peers), PEERS_A_STEP):
         step = peers[start : start + PEERS_A_STEP]
         states.update([_state(peer, oldest_session) for peer in step])
+        interrupted += sum(peer.interrupted_at is not None for peer in step)
         if per_peer and start < limit:
             numbers += [_numbers(tunnel.name, peer, names or {}) for peer in step[: limit - start]]
         yield
     statistics, at_takeover = deepcopy(tunnel.device.statistics), dict(tunnel.drops.at_takeover)
-    return Snapshot(tunnel.name, tunnel.incarnation, statistics, at_takeover, states, numbers)
+    return Snapshot(tunnel.name, tunnel.incarnation, statistics, at_takeover, states, interrupted, numbers)
 
 
 def _state(peer: Peer, oldest_session: int) -> str:
@@ -137,6 +141,11 @@ def _recovery(snapshot: Snapshot) -> Iterator[Metric]:
     yield peers
     yield GaugeMetricFamily(
         "handfast_recovery_pending", "Peers that are still being greeted.", value=states["recovering"]
+    )
+    yield GaugeMetricFamily(
+        "handfast_interrupted_peers",
+        "Peers that were sending before an interruption, and have not been heard since.",
+        value=snapshot.interrupted,
     )
 
 
@@ -228,6 +237,7 @@ def application(tunnel: Tunnel, *, per_peer: bool) -> WSGIApplication:
         if path == "/healthz":
             return _plain(start_response, "200 OK", "ok")
         registry = CollectorRegistry()
+        ProcessCollector(registry=registry)
         registry.register(SnapshotCollector(snapshot, per_peer=per_peer))
         answer: Callable[[WSGIEnvironment, StartResponse], Iterable[bytes]] = make_wsgi_app(registry)
         return answer(environ, start_response)

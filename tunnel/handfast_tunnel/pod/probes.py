@@ -10,7 +10,7 @@ import asyncio
 from typing import TYPE_CHECKING, Final
 
 from aiohttp import web
-from prometheus_client import CollectorRegistry
+from prometheus_client import CollectorRegistry, ProcessCollector
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
 from ..adapters.metrics import SnapshotCollector, take_snapshot
@@ -64,6 +64,7 @@ class Probes:
         except TimeoutError:
             return web.Response(status=503, text="the event loop does not answer\n")
         registry = CollectorRegistry()
+        ProcessCollector(registry=registry)
         registry.register(SnapshotCollector(snapshot, per_peer=per_peer))
         registry.register(PodCollector(PodNumbers.of(self._gateway)))
         body = generate_latest(registry)
