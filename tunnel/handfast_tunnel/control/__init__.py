@@ -10,6 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
+    from .account import SealedAccount
     from .client import ControlClient
     from .configuration import (
         Configuration,
@@ -46,6 +47,7 @@ _HOMES: Final = {
     "RecoverySpec": "configuration",
     "Refused": "errors",
     "Role": "roles",
+    "SealedAccount": "account",
     "State": "state",
     "Status": "status",
     "TlsFiles": "trust",
@@ -79,6 +81,7 @@ __all__ = [
     "RecoverySpec",
     "Refused",
     "Role",
+    "SealedAccount",
     "State",
     "Status",
     "TlsFiles",

@@ -7,9 +7,10 @@ not active is frozen, and nobody but its role thaws it.
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections import Counter
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Iterable, Mapping
 from typing import TYPE_CHECKING, Final, Protocol
 
 from ..adapters.text import format_key
@@ -24,7 +25,9 @@ from . import translate
 
 if TYPE_CHECKING:
     from ..adapters.tunnel import Tunnel
+    from ..control.account import Account
     from ..control.export import ExportedPeer, Handover
+    from ..core.peer import Peer
     from .accepted import Draft
 
 log = logging.getLogger(__name__)
@@ -191,28 +194,60 @@ class Gateway:
     def export(self) -> Generator[None, None, Handover]:
         """Everything the successor may know. Nothing of it changes: the device is frozen."""
         from ..control.export import Handover
+
+        standing, generation, created = self.standing, self.configuration.generation, time.time()
+        peers = yield from self._tell(self.tunnel.device.hand_out(self.tunnel.loop.now))
+        return Handover(
+            self.pod_uid,
+            standing.successor,
+            standing.heard,
+            generation,
+            created,
+            peers,
+            translate.stamp_to_text(standing.stamp_floor),
+        )
+
+    def account(self, since: float) -> Generator[None, None, tuple[float, Account]]:
+        """Until when, and what is new since then; who names no moment of this device's is told everything."""
+        from ..control.account import Account
+
+        while self.tunnel.device.building_up:
+            yield
+        standing, generation = self.standing, self.configuration.generation
+        if standing.role not in {Role.ACTIVE, Role.DRAINING}:
+            why = f"this pod is {standing.role}"
+            raise Refused(CONFLICT, "sessions", why, remedy="ask the active pod")
+        created, until = time.time(), self.tunnel.loop.now
+        is_known = 0 < since <= until
+        peers = yield from self._tell(self.tunnel.device.hand_out(until, since if is_known else None))
+        return until, Account(self.pod_uid, standing.term, generation, created, peers)
+
+    def _tell(
+        self, pieces: Iterable[list[tuple[Peer, Handed]]]
+    ) -> Generator[None, None, tuple[ExportedPeer, ...]]:
         from . import exchange
 
-        loop, device = self.tunnel.loop, self.tunnel.device
-        created, offset = time.time(), time.time() - loop.now
-        standing = self.standing
+        offset = time.time() - self.tunnel.loop.now
         peers: list[ExportedPeer] = []
-        for piece in device.hand_out(loop.now):
+        for piece in pieces:
             peers += [
                 exchange.exported(format_key(p.public_key), known, offset)
                 for p, known in piece
                 if known != Handed()
             ]
             yield
-        return Handover(
-            self.pod_uid,
-            standing.successor,
-            standing.heard,
-            self.configuration.generation,
-            created,
-            tuple(peers),
-            translate.stamp_to_text(standing.stamp_floor),
-        )
+        return tuple(peers)
+
+    def learn(self, term: int, accounts: Iterable[Mapping[bytes, Handed]]) -> Generator[None, None, None]:
+        """Takes what active pods told, the last of them at `term`, while this one stands by."""
+        if self.standing.role is not Role.STANDBY:
+            why = f"this pod is {self.standing.role}: only a standby learns of another's sessions"
+            raise Refused(CONFLICT, "sessions", why, remedy="read its status")
+        if term > self.standing.term:
+            self.hear(term)
+        self.tunnel.device.forget_dead(self.tunnel.loop.now)
+        for known in accounts:
+            yield from self.tunnel.device.take(known, math.inf, self.tunnel.loop.now)
 
     # --- configuration ----------------------------------------------------------------------------
 
