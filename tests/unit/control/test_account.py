@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from handfast_tunnel.control import DocumentError, Export, Refused, SealedAccount
-from handfast_tunnel.control.account import AGE_LIMIT, CLOCK_LIMIT, Account, check
+from handfast_tunnel.control.account import CLOCK_LIMIT, LIFETIME, Account, News, check
 from handfast_tunnel.control.fields import pack
 from handfast_tunnel.core.constants import REJECT_AFTER_TIME
 
@@ -51,8 +51,9 @@ def test_an_authentic_one_is_checked() -> None:
 
 
 def test_it_is_good_for_as_long_as_a_session_lives() -> None:
-    assert AGE_LIMIT == REJECT_AFTER_TIME
-    for wall in (1.7e9 + AGE_LIMIT - 0.1, 1.7e9 - CLOCK_LIMIT + 0.1):
+    """Whatever the difference of clocks that exports allow for, too."""
+    assert LIFETIME == REJECT_AFTER_TIME
+    for wall in (1.7e9 + LIFETIME + CLOCK_LIMIT - 0.1, 1.7e9 - CLOCK_LIMIT + 0.1):
         check(ACCOUNT, pod_uid="b", generation=5, wall=wall)
 
 
@@ -61,10 +62,21 @@ def test_it_is_good_for_as_long_as_a_session_lives() -> None:
     [
         ("a", 5, 1.7e9, "this pod's own"),
         ("b", 4, 1.7e9, "generation 5 has not come"),
-        ("b", 5, 1.7e9 + AGE_LIMIT, "not younger"),
+        ("b", 5, 1.7e9 + LIFETIME + CLOCK_LIMIT, "210 s old"),
         ("b", 5, 1.7e9 - CLOCK_LIMIT, "ahead"),
     ],
 )
 def test_one_that_is_not_for_this_pod_now(pod: str, generation: int, wall: float, why: str) -> None:
     with pytest.raises(Refused, match=why):
         check(ACCOUNT, pod_uid=pod, generation=generation, wall=wall)
+
+
+@pytest.mark.parametrize("sealed", [None, SealedAccount(b"body", b"mac")])
+def test_the_answer_comes_back_as_it_was(sealed: SealedAccount | None) -> None:
+    news = News(12.5, 7, sealed)
+    assert News.from_json(news.to_json()) == news
+
+
+def test_an_answer_that_is_none() -> None:
+    with pytest.raises(DocumentError, match="until"):
+        News.from_json({"generation": 1, "sealed": None})

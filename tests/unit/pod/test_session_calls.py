@@ -47,29 +47,31 @@ def knows(pod: Pod) -> dict[int, bytes]:
 
 
 def test_an_active_pod_tells_and_goes_on(active: Pod, ask: Ask) -> None:
-    until, told = ask(active, lambda s: s.sessions(0))
-    account = told.open(*SECRET)
+    news = ask(active, lambda s: s.sessions(0))
+    assert news.generation == 5
+    account = news.sealed.open(*SECRET)
     assert (account.source, account.term, account.generation) == ("a", 3, 5)
     assert [peer.endpoint for peer in account.peers] == [f"192.0.2.{n}:7" for n in (2, 3, 4)]
     assert not active.tunnel.device.frozen
-    assert ask(active, lambda s: s.sessions(until))[1] is None, "nothing is new"
+    assert ask(active, lambda s: s.sessions(news.until)).sealed is None, "nothing is new"
     peer = active.tunnel.device.peers[parse_base64_key(key(3))]
     active.tunnel.device._interface.note_change(peer, active.tunnel.loop.now)
-    later, told = ask(active, lambda s: s.sessions(until))
-    assert [peer.public_key for peer in told.open(*SECRET).peers] == [key(3)]
-    assert later > until
-    assert len(ask(active, lambda s: s.sessions(later + 1000))[1].open(*SECRET).peers) == 3, "of another boot"
+    later = ask(active, lambda s: s.sessions(news.until))
+    assert [peer.public_key for peer in later.sealed.open(*SECRET).peers] == [key(3)]
+    assert later.until > news.until
+    of_another_boot = ask(active, lambda s: s.sessions(later.until + 1000))
+    assert len(of_another_boot.sealed.open(*SECRET).peers) == 3
 
 
 def test_no_account_holds_a_secret(active: Pod, ask: Ask) -> None:
-    body = gzip.decompress(ask(active, lambda s: s.sessions(0))[1].body)
+    body = gzip.decompress(ask(active, lambda s: s.sessions(0)).sealed.body)
     assert PRIVATE.encode() not in body
     assert b64decode(PRIVATE).hex().encode() not in body
 
 
 def test_a_frozen_pod_still_tells(active: Pod, ask: Ask) -> None:
     ask(active, lambda s: s.drain(term=4, generation=5, successor_uid="b"))
-    assert ask(active, lambda s: s.sessions(0))[1].open(*SECRET).term == 3
+    assert ask(active, lambda s: s.sessions(0)).sealed.open(*SECRET).term == 3
 
 
 def test_who_owns_no_sessions_tells_of_none(new: Pod, active: Pod, ask: Ask) -> None:
@@ -107,7 +109,7 @@ def test_it_may_come_again(new: Pod, ask: Ask) -> None:
     ("changes", "why"),
     [
         ({"source": "b"}, "this pod's own"),
-        ({"created": time.time() - 3600}, "not younger"),
+        ({"created": time.time() - 3600}, "s old"),
         ({"created": time.time() + 3600}, "ahead"),
         ({"generation": 6}, "generation 6 has not come here yet"),
     ],

@@ -10,7 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
-    from .account import SealedAccount
+    from .account import News, SealedAccount
     from .client import ControlClient
     from .configuration import (
         Configuration,
@@ -38,6 +38,7 @@ _HOMES: Final = {
     "ForwardingSpec": "configuration",
     "ForwardingStatus": "status",
     "MetricsSpec": "configuration",
+    "News": "account",
     "OPERATOR_URI": "trust",
     "Patch": "configuration",
     "PeerSpec": "configuration",
@@ -73,6 +74,7 @@ __all__ = [
     "ForwardingSpec",
     "ForwardingStatus",
     "MetricsSpec",
+    "News",
     "Patch",
     "PeerSpec",
     "PeerState",

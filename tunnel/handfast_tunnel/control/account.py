@@ -21,15 +21,15 @@ from ..core.constants import REJECT_AFTER_TIME
 from .configuration import GENERATION_LIMIT
 from .errors import CONFLICT, Refused
 from .export import ExportedPeer, read_peers
-from .fields import line, pack, read_lines
+from .fields import Fields, line, pack, read_lines
 from .roles import EXPORT_AGE_LIMIT
 from .sealed import Sealed
 
 KIND: Final = "sessions"
-AGE_LIMIT: Final = REJECT_AFTER_TIME
-"""No session that it tells of can be alive any more."""
+LIFETIME: Final = REJECT_AFTER_TIME
+"""Seconds after which no session that it tells of can be alive."""
 CLOCK_LIMIT: Final = EXPORT_AGE_LIMIT
-"""By how much the clock of the pod that tells may be ahead."""
+"""By how much the clocks of two pods may differ."""
 ACCOUNTS_LIMIT: Final = 512
 """In one call: more than there are seconds in which they are good."""
 
@@ -62,12 +62,37 @@ class SealedAccount(Sealed):
         return _parse(self.body)
 
 
+@dataclass(frozen=True, slots=True)
+class News:
+    """The answer to `GET /v1/sessions`."""
+
+    until: float
+    """The moment of the answer, by the pod's clock: what to name the next time."""
+    generation: int
+    sealed: SealedAccount | None
+    """None where nothing is new."""
+
+    @classmethod
+    def from_json(cls, value: object) -> News:
+        fields = Fields(value, KIND)
+        until, generation = fields.seconds("until"), fields.number("generation", 0, GENERATION_LIMIT)
+        sealed = fields.take("sealed", None)
+        if until is None:
+            raise fields.wrong("until", "it is missing")
+        return cls(until, generation, None if sealed is None else SealedAccount.from_json(sealed))
+
+    def to_json(self) -> dict[str, object]:
+        sealed = None if self.sealed is None else self.sealed.to_json()
+        return {"until": self.until, "generation": self.generation, "sealed": sealed}
+
+
 def check(account: Account, *, pod_uid: str, generation: int, wall: float) -> None:
     """Whether this pod may learn from it; raises Refused."""
+    age = wall - account.created
     reasons = [
         (account.source == pod_uid, "it is this pod's own"),
-        (wall - account.created >= AGE_LIMIT, f"it is not younger than {AGE_LIMIT:g} s"),
-        (account.created - wall >= CLOCK_LIMIT, f"it is of a time {account.created - wall:.0f} s ahead"),
+        (age >= LIFETIME + CLOCK_LIMIT, f"it is {age:.0f} s old"),
+        (age <= -CLOCK_LIMIT, f"it is of a time {-age:.0f} s ahead"),
         (account.generation > generation, f"generation {account.generation} has not come here yet"),
     ]
     for wrong, why in reasons:

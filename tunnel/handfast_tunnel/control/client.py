@@ -17,7 +17,7 @@ from io import BytesIO
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self
 
-from .account import SealedAccount
+from .account import News, SealedAccount
 from .configuration import Configuration, Patch
 from .errors import ControlError, DocumentError, Refused
 from .export import Export
@@ -123,12 +123,10 @@ class ControlClient:
     async def thaw(self, *, term: int) -> Status:
         return Status.from_json(await self._call("POST", "/v1/thaw", json={"term": term}))
 
-    async def sessions(self, since: float) -> tuple[float, SealedAccount | None]:
+    async def sessions(self, since: float) -> News:
         """What an active pod tells of its peers that is new since the moment which its last answer named; of
-        all of them where that is 0. The moment of this answer, and None where nothing is new."""
-        answer = await self._call("GET", f"/v1/sessions?since={since!r}")
-        told = answer["sealed"]
-        return float(answer["until"]), None if told is None else SealedAccount.from_json(told)
+        all of them where that is 0."""
+        return News.from_json(await self._call("GET", f"/v1/sessions?since={since!r}"))
 
     async def tell_sessions(self, accounts: Iterable[SealedAccount]) -> Status:
         """Gives a standby what active pods told."""

@@ -253,9 +253,9 @@ class Api:
     async def sessions(self, request: web.Request) -> web.Response:
         since = _moment(request.query.get("since", "0"))
         until, told = await run_job(self._loop, self._gateway.account(since))
-        sealed = account.SealedAccount.seal(told, *self._secret()).to_json() if told.peers else None
+        sealed = account.SealedAccount.seal(told, *self._secret()) if told.peers else None
         await run(self._loop, self._gateway.note_control_call)
-        return web.json_response({"until": until, "sealed": sealed})
+        return web.json_response(account.News(until, told.generation, sealed).to_json())
 
     async def learn_sessions(self, request: web.Request) -> web.Response:
         fields, _ = await _fields(request, "sessions")
