@@ -270,7 +270,8 @@ class Conductor:
     async def _hand_over(self, move: Handover, by_uid: dict[str, PodObject]) -> None:
         old, new = by_uid[move.old.uid], by_uid[move.new.uid]
         await self.push(new)
-        await self._hear_sessions(old)
+        # Whatever becomes of all this: others know of the sessions that it is about.
+        await self._follow_sessions(list(by_uid.values()))
         calls: dict[Call, Callable[[], Awaitable[None]]] = {
             "drain": lambda: self._drain(old, new, move.term),
             "activate": lambda: self._succeed(old, new, move.term),
