@@ -366,7 +366,7 @@ class Tunnel:
 
     def _reserve(self, change: InterfaceChange) -> None:
         """Room for the configuration as it will be at most, so that storing it cannot fail afterwards."""
-        if self._outliving is None:
+        if self._outliving is None or not self._outliving.keeps_configuration:
             return
         former = self.device.peers.values()
         peers = len(former) + len(change.peers)

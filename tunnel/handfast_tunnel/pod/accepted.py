@@ -1,7 +1,7 @@
 """What a pod last accepted, in memory-backed files beside its state: the configuration, and its role.
 
-Each is replaced whole by an atomic rename before the answer that says so. They outlive the container, and
-die with the pod; another tunnel's are ignored.
+Each is replaced whole by an atomic rename before the answer that says so; what came as a difference is
+appended to a journal instead. They outlive the container, and die with the pod; another tunnel's are ignored.
 """
 
 from __future__ import annotations
@@ -12,17 +12,19 @@ import os
 from collections.abc import Callable
 from dataclasses import asdict, fields
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Final, Protocol, TypeVar
 
-from ..control.configuration import Configuration
+from ..control.configuration import Configuration, Patch
 from ..control.errors import DocumentError
 from ..control.roles import Role, Standing
 from ..control.state import State
 from ..errors import StartError
+from .journal import Journal
 
 log = logging.getLogger(__name__)
 
 CONFIGURATION_FILE: Final = "config.jsonl.gz"
+JOURNAL_FILE: Final = "changes.jsonl"
 STATE_FILE: Final = "state.jsonl.gz"
 ROLE_FILE: Final = "role.json"
 
@@ -66,14 +68,17 @@ class Accepted:
 
     def __init__(self, directory: Path) -> None:
         self._configuration = directory / CONFIGURATION_FILE
+        self._journal = Journal(directory / JOURNAL_FILE)
         self._role = directory / ROLE_FILE
 
     def load_configuration(self) -> Configuration | None:
-        return load(self._configuration, Configuration.parse)
+        return load(self._configuration, lambda data: self._journal.read(Configuration.parse(data)))
 
-    def draft(self, configuration: Configuration) -> Draft:
-        """Written and not yet in force; raises OSError where there is no room."""
-        return Draft(self._configuration, configuration.dump())
+    def draft(self, configuration: Configuration, patch: Patch | None = None) -> Pending:
+        """Written and not yet in force; where a patch made it, that is enough, until many have come. Raises
+        OSError where there is no room."""
+        entry = self._journal.draft(configuration.tunnel.uid, patch) if patch is not None else None
+        return entry or _Whole(self._configuration, configuration, self._journal)
 
     def load_standing(self, tunnel_uid: str) -> Standing | None:
         """None for a pod that is new, and where nothing can be read: then it stands by."""
@@ -94,6 +99,14 @@ class Accepted:
         Draft(self._role, text.encode()).publish()
 
 
+class Pending(Protocol):
+    """What is written and not yet in force: either is called, once."""
+
+    def publish(self) -> None: ...
+
+    def discard(self) -> None: ...
+
+
 class Draft:
     """A file's next content, beside it."""
 
@@ -109,3 +122,15 @@ class Draft:
 
     def discard(self) -> None:
         self._draft.unlink(missing_ok=True)
+
+
+class _Whole(Draft):
+    """A whole configuration, from which changes are then counted."""
+
+    def __init__(self, path: Path, configuration: Configuration, journal: Journal) -> None:
+        super().__init__(path, configuration.dump())
+        self._content, self._journal = configuration, journal
+
+    def publish(self) -> None:
+        super().publish()
+        self._journal.begin(self._content)

@@ -14,7 +14,7 @@ import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from hashlib import blake2s
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from aiohttp import web
 
@@ -36,6 +36,7 @@ from .surroundings import SurroundingsError
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from ..core.configuration import InterfaceChange
     from ..core.handover import Handed
     from .accepted import Accepted
     from .gateway import Gateway
@@ -143,7 +144,7 @@ class Api:
                 return await self._status()
             why = f"this pod is at generation {old.generation}, not at {patch.base_generation}"
             raise Refused(CONFLICT, "patch", why, remedy="PUT the whole configuration")
-        await self._apply(old.patched(patch), translate.difference(patch, old))
+        await self._apply(old.patched(patch), translate.difference(patch, old), patch)
         return await self._status()
 
     def _is_there(self, new: Configuration) -> bool:
@@ -158,10 +159,11 @@ class Api:
             raise Refused(CONFLICT, "configuration", why, remedy="raise the generation with each change")
         return True
 
-    async def _apply(self, new: Configuration, change: Any) -> None:
+    async def _apply(self, new: Configuration, change: InterfaceChange, patch: Patch | None = None) -> None:
+        """`patch` is what made it of the present one, if it came so."""
         old = self._gateway.configuration
         try:
-            draft = self._accepted.draft(new)
+            draft = self._accepted.draft(new, patch)
         except OSError as error:
             why = f"it cannot be stored: {error.strerror}"
             raise Refused(503, "configuration", why, remedy="give the pod's memory volume room") from error

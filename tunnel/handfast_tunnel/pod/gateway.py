@@ -28,7 +28,8 @@ if TYPE_CHECKING:
     from ..control.account import Account
     from ..control.export import ExportedPeer, Handover
     from ..core.peer import Peer
-    from .accepted import Draft
+    from .accepted import Pending
+    from .report import Counts
 
 log = logging.getLogger(__name__)
 
@@ -59,6 +60,8 @@ class Gateway:
         """When the operator last called."""
         self.handovers: Counter[str] = Counter()
         """How those that this pod took part in ended."""
+        self.counts: Counts | None = None
+        """What was last counted of the peers, in this role."""
         self._store = store
         self._began = tunnel.loop.now
 
@@ -108,7 +111,7 @@ class Gateway:
         if after == before:
             return
         self._store.save_standing(after, self.configuration.tunnel.uid)
-        self.standing = after
+        self.standing, self.counts = after, None
         if after.thaw_at is not None:
             self.tunnel.loop.call_at(after.thaw_at, self._look)
         if after.role is not before.role:
@@ -251,7 +254,9 @@ class Gateway:
 
     # --- configuration ----------------------------------------------------------------------------
 
-    def apply(self, new: Configuration, change: InterfaceChange, draft: Draft) -> Generator[None, None, None]:
+    def apply(
+        self, new: Configuration, change: InterfaceChange, draft: Pending
+    ) -> Generator[None, None, None]:
         """A job: in force and stored when it ends; raises Refused, and then neither is."""
         try:
             yield from self.tunnel.apply(change)
