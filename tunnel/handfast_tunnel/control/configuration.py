@@ -13,7 +13,17 @@ from functools import partial
 from typing import Any, Final, Literal, cast
 
 from .errors import DocumentError
-from .fields import Fields, check_address, check_network, line, pack, parse_json, read_lines
+from .fields import (
+    Fields,
+    check_address,
+    check_network,
+    first_line,
+    line,
+    pack,
+    parse_json,
+    read_head,
+    read_lines,
+)
 
 GENERATION_LIMIT: Final = 2**53
 _INTERFACE: Final = re.compile(r"[a-zA-Z0-9_=+.-]{1,15}")
@@ -225,15 +235,27 @@ class Configuration:
     def parse(cls, data: bytes) -> Configuration:
         """Packed or not; raises DocumentError."""
         head, lines = read_lines(data, KIND)
-        generation = head.number("generation", 0, GENERATION_LIMIT)
-        tunnel = TunnelSpec.read(head.nested("tunnel"))
-        head.end()
+        outline = cls._of_head(head)
+        generation, tunnel = outline.generation, outline.tunnel
         peers = [PeerSpec.read(parse_json(text, f"line {n}"), f"line {n}") for n, text in lines]
         configuration = cls.of(generation, tunnel, peers)
         configuration.check()
         if len(configuration.peers) != len(peers):
             raise DocumentError(KIND, "a public key comes twice")
         return configuration
+
+    @classmethod
+    def outline(cls, data: bytes) -> Configuration:
+        """The same without its peers, which nobody has looked at; raises DocumentError."""
+        return cls._of_head(read_head(first_line(data), KIND))
+
+    @classmethod
+    def _of_head(cls, head: Fields) -> Configuration:
+        outline = cls(
+            head.number("generation", 0, GENERATION_LIMIT), TunnelSpec.read(head.nested("tunnel")), {}
+        )
+        head.end()
+        return outline
 
     def check(self) -> None:
         """What no peer shows alone: each allowed IP has one owner."""

@@ -70,6 +70,15 @@ class Journal:
         self._stand(whole, newest.generation, end)
         return newest
 
+    def newest(self, outline: Configuration) -> int:
+        """The generation that is made of a whole copy; none of the changes is looked at but the last."""
+        data = self._path.read_bytes() if self._path.exists() else b""
+        head, newline, changes = data.partition(b"\n")
+        if not newline or not _is_of(head, outline):
+            return outline.generation
+        counting = [entry for entry in changes.split(b"\n") if entry.startswith(_COUNTS)]
+        return _patch_of(counting[-1]).generation if counting else outline.generation
+
     def draft(self, uid: str, patch: Patch) -> Entry | None:
         """Writes the next entry, which does not count yet; None where a whole copy is due. Raises OSError
         where there is no room."""
@@ -137,11 +146,15 @@ def _is_of(head: bytes, whole: Configuration) -> bool:
     return of == (whole.tunnel.uid, whole.generation)
 
 
-def _patch(entry: bytes, generation: int) -> Patch:
+def _patch_of(entry: bytes) -> Patch:
     digest, _, text = entry.removeprefix(_COUNTS).partition(b" ")
     if digest != _digest(text):
-        raise DocumentError(KIND, f"the one after generation {generation} is damaged")
-    patch = Patch.parse(text)
+        raise DocumentError(KIND, "one of them is damaged")
+    return Patch.parse(text)
+
+
+def _patch(entry: bytes, generation: int) -> Patch:
+    patch = _patch_of(entry)
     if patch.base_generation != generation:
         raise DocumentError(KIND, f"the one after generation {generation} is missing")
     return patch
