@@ -103,6 +103,7 @@ def _delete_pod(scene: Scene, _: Random) -> None:
 
 def _take_pod_away(scene: Scene, _: Random) -> None:
     pod = _active(scene)
+    scene.insiders.wait_told(pod)
     scene.insiders.of(pod).kill()
     scene.gateway.api.delete("Pod", pod, grace=0)
 
@@ -160,6 +161,7 @@ def _cut_off_for_a_moment(scene: Scene, random: Random) -> None:
 def _part(scene: Scene, _: Random) -> None:
     """Until another pod is active; then both are, until the operator reaches both."""
     old, name = _active(scene), _node(scene)
+    scene.insiders.wait_told(old)
     set_cable(scene.cluster.router, name, connected=False)
     try:
         scene.gateway.wait_active(old, 60)

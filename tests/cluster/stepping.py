@@ -2,7 +2,7 @@
 
 A program of its own, so that it can be killed: it runs on the control plane's machine against the cluster's
 API server and pods. After the call that the file STEP names it sends itself SIGSTOP. What pods answer it
-goes into the file JOURNAL, before it acts on it; a dot goes into ASKED for each answer about sessions.
+goes into the file JOURNAL, before it acts on it.
 """
 
 from __future__ import annotations
@@ -81,7 +81,6 @@ class Stepping:
                 "PYTHONPATH": os.pathsep.join(str(_ROOT / folder) for folder in ("tunnel", "operator", ".")),
                 "STEP": str(self._step),
                 "JOURNAL": str(self._journal),
-                "ASKED": str(self._asked),
             }
         )
 
@@ -96,10 +95,6 @@ class Stepping:
     @property
     def _journal(self) -> Path:
         return self.directory / "journal"
-
-    @property
-    def _asked(self) -> Path:
-        return self.directory / "asked"
 
     def stop_after(self, step: str) -> None:
         draft = self._step.with_suffix(".draft")
@@ -129,15 +124,6 @@ class Stepping:
         if self._process is not None:
             self._process.kill()
             self._process.wait()
-
-    def wait_asked(self) -> None:
-        """Until it has asked for sessions, and told of those that were there by now."""
-        before = self._times_asked()
-        # One may be under way, and the next has told when the one after it begins.
-        wait_until(lambda: self._times_asked() >= before + 3, 60, "questions for sessions")
-
-    def _times_asked(self) -> int:
-        return self._asked.stat().st_size
 
     def answers(self) -> list[dict[str, Any]]:
         """Everything that pods said to it, in order."""
@@ -190,19 +176,7 @@ def _journalled(read: Callable[[object], Status]) -> Callable[[object], Status]:
     return journalled
 
 
-def _counted(ask: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
-    asked = os.open(os.environ["ASKED"], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-
-    async def counted(*arguments: Any, **options: Any) -> Any:
-        answer = await ask(*arguments, **options)
-        os.write(asked, b".")
-        return answer
-
-    return counted
-
-
 def main() -> int:
-    setattr(ControlClient, "sessions", _counted(ControlClient.sessions))  # noqa: B010
     for step in ("drain", "activate", "commit"):
         setattr(ControlClient, step, _stepped(step, getattr(ControlClient, step)))
     setattr(Store, "merge", _stepped_merge(Store.merge))  # noqa: B010  a method, for mypy

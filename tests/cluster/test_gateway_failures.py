@@ -75,6 +75,8 @@ def test_a_lost_node(gateway: Gateway, machines: Cluster, outside: Outside) -> N
         client = gateway.client(host, "alice")
         old = gateway.status["active"]
         node = node_of(gateway, old["pod"])
+        insiders = Insiders(machines, gateway)
+        insiders.wait_told(old["pod"])
         set_cable(machines.router, node, connected=False)
         try:
             new = gateway.wait_active(old["pod"], 120)
@@ -83,7 +85,7 @@ def test_a_lost_node(gateway: Gateway, machines: Cluster, outside: Outside) -> N
             back = time.monotonic() - began
         finally:
             set_cable(machines.router, node, connected=True)
-        joined, insiders = time.monotonic(), Insiders(machines, gateway)
+        joined = time.monotonic()
         wait_until(lambda: insiders.active() == [new], 10, f"{new} alone to be active")
         print(f"one active pod {time.monotonic() - joined:.2f} s after the partition")
         print(f"lost node: back {back:.2f} s after the other pod was active")

@@ -53,6 +53,7 @@ def test_an_active_pod_tells_and_goes_on(active: Pod, ask: Ask) -> None:
     assert (account.source, account.term, account.generation) == ("a", 3, 5)
     assert [peer.endpoint for peer in account.peers] == [f"192.0.2.{n}:7" for n in (2, 3, 4)]
     assert not active.tunnel.device.frozen
+    assert active.gateway.told == 1
     assert ask(active, lambda s: s.sessions(news.until)).sealed is None, "nothing is new"
     peer = active.tunnel.device.peers[parse_base64_key(key(3))]
     active.tunnel.device._interface.note_change(peer, active.tunnel.loop.now)

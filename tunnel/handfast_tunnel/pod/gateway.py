@@ -66,6 +66,8 @@ class Gateway:
         """When the operator last called."""
         self.handovers: Counter[str] = Counter()
         """How those that this pod took part in ended."""
+        self.told = 0
+        """How often it told of its sessions."""
         self.counts: Counts | None = None
         """What was last counted of the peers, in this role."""
         self.is_outline = False
@@ -269,6 +271,7 @@ class Gateway:
         created, until = time.time(), self.tunnel.loop.now
         is_known = 0 < since <= until
         peers = yield from self._tell(self.tunnel.device.hand_out(until, since if is_known else None))
+        self.told += 1
         return until, Account(self.pod_uid, standing.term, generation, created, peers)
 
     def _tell(
