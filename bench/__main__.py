@@ -1,7 +1,7 @@
 """`make bench`: starts, restarts, throughput, handshakes, 10,000 peers, of Handfast and wireguard-go.
 
     python -m bench [--quick] [--rounds N] [restart] [start] [throughput] [state-cost] [handshakes] [peers]
-                    [continuity] [kills]
+                    [changes] [continuity] [kills]
     python -m bench soak-kills [--kills N]
     python -m bench continuity --only EVENT [--only EVENT]
     python -m bench cluster [--help]
@@ -21,7 +21,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
-from . import continuity, handshakes, kills, peers, report, start, state_cost, throughput
+from . import changes, continuity, handshakes, kills, peers, report, start, state_cost, throughput
 from .events import Event
 from .restart import Plan, affordable, or_one_line, run_round, say
 from .results import TITLES, Outage, RestartResults
@@ -66,6 +66,8 @@ RESTART_ROUNDS: Final = 2
 """At most: a round takes almost three minutes."""
 
 
+CHANGES_A_ROUND: Final = 80
+"""Of a peer, in a pod."""
 PAIRS_A_ROUND: Final = 4
 """Of tunnels with state memory and without."""
 
@@ -99,6 +101,10 @@ def peer_figures(size: Size) -> dict[str, Any]:
     return peers.to_json(peers.run(size.peers, size.seconds * 3, say))
 
 
+def change_figures(size: Size) -> dict[str, Any]:
+    return changes.to_json(changes.run(size.rounds * CHANGES_A_ROUND, say))
+
+
 def continuity_figures(size: Size) -> dict[str, Any]:
     rows, bulk = continuity.run(size.events, size.peers, say)
     return continuity.to_json(rows, size.peers, bulk)
@@ -118,6 +124,7 @@ EXPERIMENTS: Final[dict[str, Callable[[Size], dict[str, Any]]]] = {
     "state-cost": state_cost_figures,
     "handshakes": handshake_figures,
     "peers": peer_figures,
+    "changes": change_figures,
     "restart": restart_figures,
     "continuity": continuity_figures,
     "kills": kill_figures,

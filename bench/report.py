@@ -11,6 +11,7 @@ from typing import Any, Final, Self
 from dashboards.queries import dashboards
 
 from . import (
+    changes,
     continuity,
     handshakes,
     kills,
@@ -94,6 +95,10 @@ def _peers(data: dict[str, Any], _picture: Path) -> str:
     return tables.markdown(*peers.table(peers.from_json(data)))
 
 
+def _changes(data: dict[str, Any], _picture: Path) -> str:
+    return tables.markdown(*changes.table(changes.from_json(data)), left=0)
+
+
 def _continuity(data: dict[str, Any], _picture: Path) -> str:
     rows = continuity.from_json(data)
     short, full = continuity.summary(rows), continuity.table(rows)
@@ -129,6 +134,7 @@ _REPORTS: Final[dict[str, Callable[[dict[str, Any], Path], str]]] = {
     "state-cost": _state_cost,
     "handshakes": _handshakes,
     "peers": _peers,
+    "changes": _changes,
     "continuity": _continuity,
     "kills": _kills,
     "soak-kills": _soak,

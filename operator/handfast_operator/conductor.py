@@ -23,6 +23,7 @@ from handfast_tunnel.control import (
 from handfast_tunnel.control.client import ControlClient
 
 from . import documents, names, outcome, roles, workload
+from .chronicle import Chronicle
 from .conditions import timestamp
 from .roles import HANDOVER, Activate, Call, Commit, Flip, Handover, PodView, Tell, Thaw, View
 from .sidecars import Sidecars
@@ -69,6 +70,7 @@ class Conductor:
     _outcome_until: float = 0.0
     _stored_peers: tuple[PeerState, ...] = ()
     _export: Export | None = field(default=None, repr=False)
+    _chronicle: Chronicle = field(default_factory=Chronicle, repr=False)
 
     async def tick(self, pods: list[PodObject], *, woken: bool) -> None:
         """Observe, act, and observe again what the acts have changed."""
@@ -84,6 +86,7 @@ class Conductor:
             await self._ask(pods, all_of_them=True)
         self._note_active(pods)
         await self._bring_up_to_date(pods)
+        await self._follow_sessions(pods)
         await self._ask_for_peers(pods)
 
     def view(self, pods: Iterable[PodObject]) -> View:
@@ -244,6 +247,7 @@ class Conductor:
                     await self._hand_over(action, by_uid)
                 case Activate(pod, term):
                     former = (self.state.active or {}).get("pod")
+                    await self._tell_sessions(by_uid[pod.uid])
                     await self._activate(by_uid[pod.uid], term, None)
                     await self.announce(*_activated(pod.name, former, term))
                 case Flip(pod):
@@ -266,6 +270,8 @@ class Conductor:
     async def _hand_over(self, move: Handover, by_uid: dict[str, PodObject]) -> None:
         old, new = by_uid[move.old.uid], by_uid[move.new.uid]
         await self.push(new)
+        # Whatever becomes of all this: others know of the sessions that it is about.
+        await self._follow_sessions(list(by_uid.values()))
         calls: dict[Call, Callable[[], Awaitable[None]]] = {
             "drain": lambda: self._drain(old, new, move.term),
             "activate": lambda: self._succeed(old, new, move.term),
@@ -340,6 +346,47 @@ class Conductor:
         written = await self.store.merge("v1", "Service", owner.namespace, owner.name, patch, names.ROLES)
         if written is not None:
             self.state.service, self.state.selected = written, pod
+
+    # What a successor needs that is handed nothing
+
+    async def _follow_sessions(self, pods: list[PodObject]) -> None:
+        by_uid = {pod.uid: pod for pod in pods if not pod.over}
+        self._chronicle.keep_pods(by_uid)
+        winner = roles.active(self.views(pods))
+        if winner is not None:
+            await self._hear_sessions(by_uid[winner.uid])
+        await asyncio.gather(*map(self._tell_sessions, by_uid.values()))
+
+    async def _hear_sessions(self, pod: PodObject) -> None:
+        """Has an active pod tell of its sessions what it has not told yet."""
+        status, now = self.state.seen[pod.uid].status, time.monotonic()
+        self._chronicle.forget_old(now)
+        if status is None:
+            return
+        since = self._chronicle.since(pod.uid, status.term)
+        try:
+            # One that falls silent must not hold up the question whether it is lost.
+            async with asyncio.timeout(PROBE_SECONDS if since else None):
+                news = await (await self._sidecar(pod)).sessions(since)
+        except (ControlError, Refused, TimeoutError) as error:
+            logger.info("Pod %s does not tell of its sessions: %s", pod.name, str(error) or "in time")
+            return
+        self._chronicle.add(news, now)
+
+    async def _tell_sessions(self, pod: PodObject) -> None:
+        """Gives a standby all that was told and that it has not heard."""
+        status = self.state.seen[pod.uid].status
+        if status is None or status.role is not Role.STANDBY or self.state.seen[pod.uid].failures:
+            return
+        while told := self._chronicle.untold(pod.uid, status.generation):
+            try:
+                await (await self._sidecar(pod)).tell_sessions([each.sealed for each in told])
+            except ControlError as error:
+                logger.info("Pod %s does not learn of sessions yet: %s", pod.name, error)
+                return
+            except Refused as error:
+                logger.info("Pod %s does not learn of sessions: %s", pod.name, error)
+            self._chronicle.heard(pod.uid, told)
 
     # Marks, endpoints, who is connected
 

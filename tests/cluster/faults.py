@@ -21,8 +21,8 @@ from .network import set_cable
 from .outside import Outside
 from .scene import BOUND, OWN_TIMERS, Recovery, Scene
 
-KEYS_LOST: Final = BOUND + OWN_TIMERS
-"""For clients of a pod that is gone for good: they come back by themselves."""
+LATE: Final = BOUND + OWN_TIMERS
+"""Where the pod is gone before anybody leads again."""
 
 
 @dataclass(frozen=True)
@@ -103,6 +103,7 @@ def _delete_pod(scene: Scene, _: Random) -> None:
 
 def _take_pod_away(scene: Scene, _: Random) -> None:
     pod = _active(scene)
+    scene.insiders.wait_told(pod)
     scene.insiders.of(pod).kill()
     scene.gateway.api.delete("Pod", pod, grace=0)
 
@@ -160,6 +161,7 @@ def _cut_off_for_a_moment(scene: Scene, random: Random) -> None:
 def _part(scene: Scene, _: Random) -> None:
     """Until another pod is active; then both are, until the operator reaches both."""
     old, name = _active(scene), _node(scene)
+    scene.insiders.wait_told(old)
     set_cable(scene.cluster.router, name, connected=False)
     try:
         scene.gateway.wait_active(old, 60)
@@ -177,14 +179,14 @@ FAULTS: Final = (
     Fault("container killed", _kill_container, BOUND),
     Fault("container stopped for 0.5 to 3 s", _stop_for_a_moment, BOUND),
     Fault("pod deleted", _delete_pod, BOUND),
-    Fault("pod killed and deleted at once", _take_pod_away, KEYS_LOST),
+    Fault("pod killed and deleted at once", _take_pod_away, BOUND),
     Fault("standby deleted at once", _take_standby_away, BOUND),
     Fault("pod evicted", _evict, BOUND),
     Fault("rollout", _roll_out, BOUND),
     Fault("operators killed", _kill_operators, BOUND),
-    Fault("operators killed in a handover", _kill_operators_in_a_handover, KEYS_LOST),
+    Fault("operators killed in a handover", _kill_operators_in_a_handover, LATE),
     Fault("API server killed, back within 3 s", _restart_api_server, BOUND),
     Fault("kubelet killed, back within 2 s", _restart_kubelet, BOUND),
     Fault("node cut off for 0.2 to 2 s", _cut_off_for_a_moment, BOUND),
-    Fault("node cut off until another pod is active", _part, KEYS_LOST),
+    Fault("node cut off until another pod is active", _part, BOUND),
 )

@@ -15,7 +15,8 @@ from .scene import BOUND, OWN_TIMERS, Scene
 from .stepping import STEPS, Stepping
 
 VICTIMS: Final = ("operator", "old pod", "new pod")
-ALL: Final = [(step, victim) for step in STEPS for victim in VICTIMS]
+LATER: Final = ("commit", "new pod, once it was asked")
+ALL: Final = [*((step, victim) for step in STEPS for victim in VICTIMS), LATER]
 
 
 @contextmanager
@@ -34,28 +35,35 @@ def complaint(scene: Scene, operator: Stepping, step: str, victim: str) -> str |
     """Kill `victim` after `step`; what was wrong with what came of it. Bounds count from when one leads."""
     scene.wait_calm()
     (old,) = scene.insiders.active()
+    scene.insiders.wait_told(old)
     operator.stop_after(step)
     scene.gateway.api.delete("Pod", old)
     operator.wait_stopped()
-    _kill(scene, operator, victim, old, _successor(scene, old, step))
+    new = _successor(scene, old, step)
+    if (step, victim) == LATER:
+        operator.go_on()
+        scene.wait_served()
+        scene.insiders.wait_told(new)
+    _kill(scene, operator, victim, old, new)
 
     began = time.monotonic()
-    keys_lost = _keys_lost(scene, step, victim, old)
+    late = _may_be_late(scene, step, victim, old)
 
     def untrue() -> str:
         return _untrue(scene.gateway.status, operator.answers(), scene.insiders.uids())
 
     seen = scene.watch(began, untrue)
     print(f"{victim} killed after {step}: {seen}")
-    wrong = seen.complaint(BOUND + OWN_TIMERS if keys_lost else BOUND)
+    wrong = seen.complaint(BOUND + OWN_TIMERS if late else BOUND)
     return f"{victim} killed after {step}: {wrong}" if wrong else None
 
 
-def _keys_lost(scene: Scene, step: str, victim: str, old: str) -> bool:
-    """Whether clients' sessions die with a pod that nobody can ask about them any more."""
+def _may_be_late(scene: Scene, step: str, victim: str, old: str) -> bool:
+    """Whether clients may have to wait for their own timers."""
     if victim == "operator":
-        # It has thawed, and its preStop hook waits for nobody who does not call.
+        # The old pod has thawed, and ends when the next operator begins.
         return step == "drain" and scene.insiders.roles().get(old) != "draining"
+    # They may have gone over to a pod that nobody could ask about them since.
     return victim == "new pod" and step in {"flip", "commit"}
 
 

@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tests.lab.namespaces import wait_until
+
 from . import cgroups
 from .cluster import Cluster
 from .gateways import Gateway
@@ -92,6 +94,16 @@ class Insiders:
 
     def active(self) -> list[str]:
         return sorted(pod for pod, role in self.roles().items() if role == "active")
+
+    def wait_told(self, pod: str) -> None:
+        """Until standbys were told of all sessions that an active pod has by now."""
+
+        def told() -> int:
+            return int((self.of(pod).standing() or {"told": 0})["told"])
+
+        before = told()
+        # The operator may be asking now, and the next time has told others before it asks once more.
+        wait_until(lambda: told() >= before + 3, 60, f"{pod} to tell of its sessions", 0.1)
 
     def uids(self) -> dict[str, str]:
         """The names of pods by their uids, also of those that are gone."""

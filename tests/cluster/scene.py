@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final
 
-from tests.lab.namespaces import LabError
+from tests.lab.namespaces import LabError, wait_until
 from tests.lab.probes import Log, Probes
 from tests.lab.wire import Capture
 
@@ -23,7 +23,7 @@ from .outside import Outside
 BOUND: Final = 10.0
 """Seconds."""
 OWN_TIMERS: Final = 15.0
-"""After which clients ask for a handshake by themselves: no keys cross pods, and theirs died with one."""
+"""After which clients ask for a handshake by themselves, if nobody knows of their sessions."""
 TOGETHER: Final = 2.0
 """For so long two pods may be active at most: the operator asks them every second."""
 _PATIENCE: Final = 90.0
@@ -124,6 +124,11 @@ class Scene:
             if time.monotonic() > began + _PATIENCE:
                 raise LabError(f"no calm within {_PATIENCE:g} s: {self.insiders.roles()}")
             time.sleep(0.1)
+
+    def wait_served(self) -> None:
+        """All clients' packets of now are answered."""
+        now = time.monotonic()
+        wait_until(lambda: self._served(now), _PATIENCE, "answers")
 
     def wrong_on_the_wire(self) -> Iterable[str]:
         """Of all that clients heard since the beginning."""

@@ -19,6 +19,7 @@ from .gateways import GATEWAY, Gateway, install, peer, without_operator
 from .insiders import Insiders
 from .network import set_cable
 from .outside import Outside
+from .scene import OWN_TIMERS
 
 pytestmark = [pytest.mark.disturbs_nodes, pytest.mark.timeout(400)]
 
@@ -74,17 +75,21 @@ def test_a_lost_node(gateway: Gateway, machines: Cluster, outside: Outside) -> N
         client = gateway.client(host, "alice")
         old = gateway.status["active"]
         node = node_of(gateway, old["pod"])
+        insiders = Insiders(machines, gateway)
+        insiders.wait_told(old["pod"])
         set_cable(machines.router, node, connected=False)
         try:
             new = gateway.wait_active(old["pod"], 120)
             began = time.monotonic()
             client.wait_connected(GATEWAY, 60)
-            print(f"lost node: back {time.monotonic() - began:.2f} s after the other pod was active")
+            back = time.monotonic() - began
         finally:
             set_cable(machines.router, node, connected=True)
-        joined, insiders = time.monotonic(), Insiders(machines, gateway)
+        joined = time.monotonic()
         wait_until(lambda: insiders.active() == [new], 10, f"{new} alone to be active")
         print(f"one active pod {time.monotonic() - joined:.2f} s after the partition")
+        print(f"lost node: back {back:.2f} s after the other pod was active")
+        assert back < OWN_TIMERS - 5, "it was answered, and did not wait for its own timer"
         assert gateway.status["active"]["term"] > old["term"]
         gateway.api.wait("Node", node, is_ready, 60)
         assert insiders.active() == [new]

@@ -62,6 +62,14 @@ class Fleet:
         capture = self.on_old_cable if pod is self.old else self.on_new_cable
         return capture.matching(source=pod.host.ipv4, since=since)
 
+    def fail_over(self) -> float:
+        """The old pod is gone without a word, and the new one serves; when that began."""
+        self.old.running.kill()
+        lost = time.monotonic()
+        self.operator.call(self.new, lambda s: s.activate(term=TERM + 1, generation=1))
+        self.service.point(self.new)
+        return lost
+
     def wait_for_answers(self, since: float, timeout: float = 10) -> float:
         """Until probes come through again; the longest time without an answer from `since` on."""
         wait_until(lambda: self.log.settled(since), timeout, "answers")
@@ -286,6 +294,35 @@ def test_a_pod_that_is_gone_is_replaced_by_one_that_greets(
     )
     fleet.wait_for_answers(began)
     assert fleet.method(fleet.new) == "announced"
+
+
+# --- where nothing is handed over -------------------------------------------------------------------
+
+BEFORE_ITS_OWN = 8
+"""Seconds: a client that sends asks for a handshake by itself after 15."""
+
+
+def test_a_pod_that_learned_of_a_lost_ones_sessions_answers(fleet: Fleet) -> None:
+    fleet.operator.carry_sessions(fleet.old, fleet.new)
+    lost = fleet.fail_over()
+    assert fleet.wait_for_answers(lost, BEFORE_ITS_OWN) < BEFORE_ITS_OWN
+    assert fleet.method(fleet.new) == "answered", "by rung 3"
+    assert fleet.handshakes(lost)[0].source == fleet.client.host.router_ipv4, "ours, not the client's"
+
+
+def test_of_a_session_that_is_new_it_learns_by_difference(fleet: Fleet) -> None:
+    """And what it learned outlives its process."""
+    until = fleet.operator.carry_sessions(fleet.old, fleet.new)
+    began = time.monotonic()
+    assert "1 peer" in fleet.old.handfast("handshake", "--no-wait")
+    fleet.on_client_cable.wait(Message.RESPONSE, since=began)
+    wait_until(lambda: fleet.log.settled(time.monotonic() - 0.5), 10, "answers in the new session")
+    fleet.operator.carry_sessions(fleet.old, fleet.new, until)
+    fleet.new.kill_worker()
+    fleet.operator.wait_for_api(fleet.new)
+    lost = fleet.fail_over()
+    assert fleet.wait_for_answers(lost, BEFORE_ITS_OWN) < BEFORE_ITS_OWN
+    assert fleet.handshakes(lost)[0].source == fleet.client.host.router_ipv4, "ours, not the client's"
 
 
 # --- hooks ------------------------------------------------------------------------------------------

@@ -247,6 +247,37 @@ def test_one_of_many_peers_changes_and_nobody_elses_packet_is_lost(site: Site) -
     assert "200 received" in ping.output()
 
 
+def test_the_next_worker_serves_before_it_has_read_many_peers(site: Site) -> None:
+    """It finds them as the former one left them, and is then told of changes as that one was."""
+    others = [
+        PeerSpec(KeyPair.generate().public, None, (f"10.99.{n >> 8}.{n & 255}/32",)) for n in range(3000)
+    ]
+    first = site.pod.configuration
+    site.pod.start()
+    site.activate()
+    many = Configuration.of(2, first.tunnel, [*first.peers.values(), *others])
+    site.operator.call(site.pod, lambda s: s.put_config(many))
+    revoke = Patch(3, 2, remove=(others[0].public_key,))
+    site.operator.call(site.pod, lambda s: s.patch_peers(revoke))
+    site.connect()
+    before = site.operator.status(site.pod)
+    left = "/run/handfast/state/peers"
+    read = ("od", "--read-bytes=8", "--format=u8", "--address-radix=n", left)
+    wait_until(lambda: site.pod.node.attempt(*read).stdout.strip() == "3", 40, "what the next worker finds")
+    site.pod.kill_worker()
+    assert site.pings(INSIDE, "-c3")
+    after = site.operator.wait_for_api(site.pod)
+    assert (after.generation, after.incarnation) == (3, before.incarnation + 1)
+    keys = {peer.public_key: peer for peer in after.peers or ()}
+    assert len(keys) == 3000
+    assert others[0].public_key not in keys
+    client = site.client.keys.public
+    assert keys[client].method == "resumed"
+    again = Patch(4, 3, (others[0],), (client,))
+    site.operator.call(site.pod, lambda s: s.patch_peers(again))
+    assert not site.pings(INSIDE)
+
+
 # --- probes -----------------------------------------------------------------------------------------
 
 

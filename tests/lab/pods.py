@@ -131,6 +131,13 @@ class Operator:
         service.point(new)
         self.call(old, lambda s: s.commit(term=term))
 
+    def carry_sessions(self, active: Pod, standby: Pod, since: float = 0.0) -> float:
+        """What is new of an active pod's sessions, to a standby; the moment to name the next time."""
+        news = self.call(active, lambda s: s.sessions(since))
+        if (sealed := news.sealed) is not None:
+            self.call(standby, lambda s: s.tell_sessions([sealed]))
+        return news.until
+
 
 class Pod:
     """One pod of a tunnel. `start` may be called again: then it is the next container of the same pod."""

@@ -8,7 +8,7 @@ from array import array
 from pathlib import Path
 
 import pytest
-from bench import start
+from bench import changes, start
 from bench.probes import silence
 from bench.results import CASES, Kind, Outage, RestartResults
 from bench.tables import markdown, replace_section, restart_markdown, restart_text, seconds
@@ -146,3 +146,14 @@ def test_a_start_is_counted_without_its_wait_for_a_processor() -> None:
 def test_a_start_that_was_not_measured_fails() -> None:
     with pytest.raises(KeyError, match="wg-quick"):
         start.table(STARTS | {start.WG_QUICK: []})
+
+
+def test_the_cost_of_a_change_has_a_line_for_each_number_of_peers() -> None:
+    costs = [changes.Cost(100, 400, 0.0011, 0.004, 0.0009), changes.Cost(10_000, 400, 0.004, 0.12, 0.0035)]
+    assert changes.from_json(json.loads(json.dumps(changes.to_json(costs)))) == costs
+    columns, lines = changes.table(costs)
+    assert lines == [
+        ["100", "400", "1.1 ms", "4 ms", "0.9 ms"],
+        ["10,000", "400", "4.0 ms", "120 ms", "3.5 ms"],
+    ]
+    assert all(len(line) == len(columns) for line in lines)

@@ -5,6 +5,7 @@ The pods' roles are decided by the table that real pods obey (`handfast_tunnel.c
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any, cast
@@ -12,7 +13,16 @@ from typing import Any, cast
 from handfast_operator import names
 from handfast_operator.conductor import Conductor
 from handfast_operator.tunnel_state import PodObject, TunnelState
-from handfast_tunnel.control import Configuration, ControlError, Export, PeerStatus, Role, Status
+from handfast_tunnel.control import (
+    Configuration,
+    ControlError,
+    Export,
+    News,
+    PeerStatus,
+    Role,
+    SealedAccount,
+    Status,
+)
 from handfast_tunnel.control.roles import Call, Event, Standing, step
 from handfast_tunnel.control.status import ForwardingStatus, RecoveryProgress
 
@@ -51,6 +61,11 @@ class FakePod:
     template: str = "a"
     node: str = "n1"
     took: list[str] = field(default_factory=list)
+    """Exports, in order."""
+    sessions: list[str] = field(default_factory=list)
+    """What it would tell of next."""
+    learned: list[str] = field(default_factory=list)
+    """Of whose sessions it knows besides."""
     peers: tuple[PeerStatus, ...] = ()
 
     def object(self) -> PodObject:
@@ -133,6 +148,21 @@ class FakeClient:
         self._reach()
         self.pod.apply(Call(Event.ACTIVATE, term, digest=str(export), has_export=export is not None))
         self.pod.took.append(str(export))
+        return self.pod.answer()
+
+    async def sessions(self, since: float) -> News:
+        """New ones have no names but the moment that they are told at; 0 asks for all."""
+        self._reach()
+        pod = self.pod
+        told = pod.sessions[int(since) :] if since else [*pod.learned, *pod.sessions]
+        sealed = SealedAccount(json.dumps(told).encode(), b"") if told else None
+        return News(len(pod.sessions) + 0.5, pod.generation, sealed)
+
+    async def tell_sessions(self, accounts: Iterable[SealedAccount]) -> Status:
+        self._reach()
+        assert self.pod.standing.role is Role.STANDBY
+        for account in accounts:
+            self.pod.learned += [each for each in json.loads(account.body) if each not in self.pod.learned]
         return self.pod.answer()
 
     async def commit(self, *, term: int) -> Status:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, TypeVar, cast
 
 import pytest
 
+from handfast_tunnel.continuity.packed_configuration import PackedConfiguration
 from handfast_tunnel.control import (
     Configuration,
     ControlClient,
@@ -25,8 +26,9 @@ from handfast_tunnel.core.configuration import InterfaceChange
 from handfast_tunnel.core.endpoint import Endpoint
 from handfast_tunnel.errors import ConfigurationError
 from handfast_tunnel.pod import server
-from handfast_tunnel.pod.accepted import Accepted
+from handfast_tunnel.pod.accepted import LEFT_FILE, Accepted
 from handfast_tunnel.pod.gateway import Gateway
+from handfast_tunnel.pod.left import Left
 from handfast_tunnel.pod.surroundings import Family, Surroundings, SurroundingsError
 from tests.lab.certificates import Authority
 from tests.unit.fake_tunnel import FakeTunnel
@@ -59,10 +61,14 @@ class PodTunnel(FakeTunnel):
         super().__init__()
         self.held: str | None = None
 
-    def boot(self, change: InterfaceChange, *, frozen: bool) -> None:
+    def boot(self, begin: InterfaceChange | PackedConfiguration, *, frozen: bool) -> None:
         if frozen:
             self.device.freeze(self.loop.now)
-        self.device.configure(change, self.loop.now)
+        if isinstance(begin, PackedConfiguration):
+            self.device.succeed(begin, self.loop.now)
+            self.loop.spawn(self.build_up())
+        else:
+            self.device.configure(begin, self.loop.now)
         self.device.up(self.loop.now)
 
     def drain(self, on: bool) -> None:
@@ -101,17 +107,23 @@ class Pod:
         self.mounted = self.directory / "mount"
         self.mounted.mkdir()
         self.accepted = Accepted(self.directory)
+        self.left = Left(self.directory / LEFT_FILE)
         self.surroundings = FakeSurroundings()
         self._server: server.PodServer | None = None
 
-    def start(self, configuration: Configuration = CONFIGURATION, standing: Standing | None = None) -> Pod:
+    def start(
+        self,
+        configuration: Configuration = CONFIGURATION,
+        standing: Standing | None = None,
+        begin: PackedConfiguration | None = None,
+    ) -> Pod:
         self.tunnel = PodTunnel()
         stored = self.accepted.load_standing(configuration.tunnel.uid)
         tunnel = self.tunnel.as_tunnel
         self.gateway = Gateway(
-            tunnel, self.accepted, configuration, standing or stored or Standing(), self.uid
+            tunnel, self.accepted, configuration, standing or stored or Standing(), self.uid, self.left
         )
-        self.gateway.boot({}, 0)
+        self.gateway.boot({}, 0, begin)
         metrics, control = (server.open_listener("--x", LOOPBACK) for _ in range(2))
         self.port = control.getsockname()[1]
         self.metrics_port = metrics.getsockname()[1]

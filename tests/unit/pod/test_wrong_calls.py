@@ -34,6 +34,7 @@ CALLS = [
     ("POST", "/v1/commit"),
     ("POST", "/v1/thaw"),
     ("POST", "/v1/handshake"),
+    ("POST", "/v1/sessions"),
 ]
 
 
@@ -150,6 +151,7 @@ def settled(pods: Callable[[str], Pod]) -> Pod:
                         "successorUID",
                         "seconds",
                         "export",
+                        "accounts",
                         "put",
                         "remove",
                         "peers",

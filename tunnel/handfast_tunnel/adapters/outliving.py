@@ -46,6 +46,10 @@ class Outliving:
             self._configuration.forget()
 
     @property
+    def keeps_configuration(self) -> bool:
+        return self._configuration is not None
+
+    @property
     def is_successor(self) -> bool:
         """Whether a worker of the same keeper came before."""
         return bool(self._line.inherited)

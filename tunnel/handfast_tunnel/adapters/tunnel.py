@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from typing import Final, Protocol
 
 from ..continuity.layout import QUEUE_DROPS, WORD, Words
+from ..continuity.packed_configuration import PackedConfiguration
 from ..continuity.storage import Memory
 from ..core.configuration import InterfaceChange, Settings
 from ..core.constants import REJECT_AFTER_TIME
@@ -107,14 +108,18 @@ class Tunnel:
         self._close()
         return status
 
-    def boot(self, change: InterfaceChange, *, frozen: bool) -> None:
-        """Begins with a whole configuration, before any packet is read: frozen, it answers nobody."""
+    def boot(self, begin: InterfaceChange | PackedConfiguration, *, frozen: bool) -> None:
+        """Begins with a whole configuration, before any packet is read: frozen, it answers nobody. Peers of
+        one that a former process left are looked at when packets ask for them, and afterwards."""
         if self._outliving is not None:
             self._outliving.note_drained(frozen)
         if frozen:
             self.device.freeze(self.loop.now)
         self._read_wall_clock(self.loop.now)
-        self.device.configure(change, self.loop.now)
+        if isinstance(begin, PackedConfiguration):
+            self._succeed(begin)
+        else:
+            self.device.configure(begin, self.loop.now)
 
     def _take_over(self) -> None:
         """Goes on where a former worker of the same keeper stopped, before any packet is read."""
@@ -124,8 +129,11 @@ class Tunnel:
             self.device.freeze(self.loop.now)
         left = self._outliving.load_configuration()
         if left is not None:
-            self.device.succeed(left, self.loop.now)
-            self.loop.call_at(self.loop.now + _FIRST_PACKETS, lambda: self.loop.spawn(self._build_up()))
+            self._succeed(left)
+
+    def _succeed(self, left: PackedConfiguration) -> None:
+        self.device.succeed(left, self.loop.now)
+        self.loop.call_at(self.loop.now + _FIRST_PACKETS, lambda: self.loop.spawn(self._build_up()))
 
     def _build_up(self) -> Iterator[None]:
         """A job of its own, because nobody's leaving may end it: looks at peers that no packet asked for."""
@@ -366,7 +374,7 @@ class Tunnel:
 
     def _reserve(self, change: InterfaceChange) -> None:
         """Room for the configuration as it will be at most, so that storing it cannot fail afterwards."""
-        if self._outliving is None:
+        if self._outliving is None or not self._outliving.keeps_configuration:
             return
         former = self.device.peers.values()
         peers = len(former) + len(change.peers)

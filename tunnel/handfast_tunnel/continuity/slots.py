@@ -97,6 +97,15 @@ class SlotNumbers:
     def position(self) -> int:
         return self._words[self._base + KeypairSlot.POSITION]
 
+    def worth(self, index: int) -> int:
+        """What would be lost with it: less than nothing where it is of the same session, which is told anew;
+        then what is free, and lost sessions, the oldest first."""
+        if self.position == Position.FREE:
+            return 0
+        if self._words[self._base + KeypairSlot.INDICES] & 0xFFFFFFFF == index:
+            return -1
+        return self._words[self._base + KeypairSlot.BORN]
+
     def word(self, offset: int) -> int:
         """For a person to look at."""
         return self._words[self._base + offset]

@@ -26,6 +26,7 @@ from .storage import (
 log = logging.getLogger(__name__)
 
 _SLOTS_PER_STEP: Final = 32
+_SPARE: Final = (Position.FREE, Position.LOST)
 
 
 class StateMemory:
@@ -190,13 +191,12 @@ class StateMemory:
         marks = self._marks(public_key)
         if marks is None:
             return PlainKeypairNumbers()
-        slots = list(marks.keypair_slots())
-        for position in (Position.FREE, Position.LOST):
-            for numbers in slots:
-                if numbers.position == position:
-                    numbers.fill(facts, public_key + context)
-                    return numbers
-        raise AssertionError("a peer has more sessions than there are slots")
+        spare = [numbers for numbers in marks.keypair_slots() if numbers.position in _SPARE]
+        if not spare:
+            raise AssertionError("a peer has more sessions than there are slots")
+        numbers = min(spare, key=lambda each: each.worth(facts.local_index))
+        numbers.fill(facts, public_key + context)
+        return numbers
 
     def recall(self, public_key: bytes, context: bytes) -> list[RecalledKeypair]:
         marks = self._marks(public_key)

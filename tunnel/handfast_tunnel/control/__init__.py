@@ -10,6 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
+    from .account import News, SealedAccount
     from .client import ControlClient
     from .configuration import (
         Configuration,
@@ -37,6 +38,7 @@ _HOMES: Final = {
     "ForwardingSpec": "configuration",
     "ForwardingStatus": "status",
     "MetricsSpec": "configuration",
+    "News": "account",
     "OPERATOR_URI": "trust",
     "Patch": "configuration",
     "PeerSpec": "configuration",
@@ -46,6 +48,7 @@ _HOMES: Final = {
     "RecoverySpec": "configuration",
     "Refused": "errors",
     "Role": "roles",
+    "SealedAccount": "account",
     "State": "state",
     "Status": "status",
     "TlsFiles": "trust",
@@ -71,6 +74,7 @@ __all__ = [
     "ForwardingSpec",
     "ForwardingStatus",
     "MetricsSpec",
+    "News",
     "Patch",
     "PeerSpec",
     "PeerState",
@@ -79,6 +83,7 @@ __all__ = [
     "RecoverySpec",
     "Refused",
     "Role",
+    "SealedAccount",
     "State",
     "Status",
     "TlsFiles",

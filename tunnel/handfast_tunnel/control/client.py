@@ -10,12 +10,14 @@ be repeated: the same call gets the same answer.
 from __future__ import annotations
 
 import asyncio
+import json
 import ssl
 from collections.abc import Iterable, Mapping
 from io import BytesIO
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self
 
+from .account import News, SealedAccount
 from .configuration import Configuration, Patch
 from .errors import ControlError, DocumentError, Refused
 from .export import Export
@@ -113,13 +115,23 @@ class ControlClient:
             "export": None if export is None else export.to_json(),
             "outboundTimestampCeiling": outbound_timestamp_ceiling,
         }
-        return Status.from_json(await self._call("POST", "/v1/activate", json=body))
+        return Status.from_json(await self._call("POST", "/v1/activate", **_large(body)))
 
     async def commit(self, *, term: int) -> Status:
         return Status.from_json(await self._call("POST", "/v1/commit", json={"term": term}))
 
     async def thaw(self, *, term: int) -> Status:
         return Status.from_json(await self._call("POST", "/v1/thaw", json={"term": term}))
+
+    async def sessions(self, since: float) -> News:
+        """What an active pod tells of its peers that is new since the moment which its last answer named; of
+        all of them where that is 0."""
+        return News.from_json(await self._call("GET", f"/v1/sessions?since={since!r}"))
+
+    async def tell_sessions(self, accounts: Iterable[SealedAccount]) -> Status:
+        """Gives a standby what active pods told."""
+        body = {"accounts": [account.to_json() for account in accounts]}
+        return Status.from_json(await self._call("POST", "/v1/sessions", **_large(body)))
 
     async def handshake(self, peers: Iterable[str] | None = None) -> int:
         body = {"peers": None if peers is None else list(peers)}
@@ -146,6 +158,12 @@ class ControlClient:
         if not isinstance(answer, dict):
             raise ControlError(f"{method} {self._base}{path}: the answer is no JSON object")
         return answer
+
+
+def _large(body: object) -> dict[str, Any]:
+    """A request that may have megabytes: sent in pieces, so that others have their turn meanwhile."""
+    data = BytesIO(json.dumps(body).encode())
+    return {"data": data, "headers": {"Content-Type": "application/json"}}
 
 
 def _term(term: int | None) -> dict[str, str]:

@@ -13,7 +13,17 @@ from functools import partial
 from typing import Any, Final, Literal, cast
 
 from .errors import DocumentError
-from .fields import Fields, check_address, check_network, line, pack, parse_json, read_lines
+from .fields import (
+    Fields,
+    check_address,
+    check_network,
+    first_line,
+    line,
+    pack,
+    parse_json,
+    read_head,
+    read_lines,
+)
 
 GENERATION_LIMIT: Final = 2**53
 _INTERFACE: Final = re.compile(r"[a-zA-Z0-9_=+.-]{1,15}")
@@ -209,11 +219,13 @@ def read_endpoint(fields: Fields) -> str | None:
 
 @dataclass(frozen=True, slots=True)
 class Configuration:
-    """One generation of everything. `peers` by public key, in its order."""
+    """One generation of everything. `peers` by public key."""
 
     generation: int
     tunnel: TunnelSpec
     peers: Mapping[str, PeerSpec]
+    _owners: dict[str, str] = field(init=False, repr=False, compare=False)
+    """Of allowed IPs, by public key; once `check` has looked."""
 
     @classmethod
     def of(cls, generation: int, tunnel: TunnelSpec, peers: Iterable[PeerSpec]) -> Configuration:
@@ -223,9 +235,8 @@ class Configuration:
     def parse(cls, data: bytes) -> Configuration:
         """Packed or not; raises DocumentError."""
         head, lines = read_lines(data, KIND)
-        generation = head.number("generation", 0, GENERATION_LIMIT)
-        tunnel = TunnelSpec.read(head.nested("tunnel"))
-        head.end()
+        outline = cls._of_head(head)
+        generation, tunnel = outline.generation, outline.tunnel
         peers = [PeerSpec.read(parse_json(text, f"line {n}"), f"line {n}") for n, text in lines]
         configuration = cls.of(generation, tunnel, peers)
         configuration.check()
@@ -233,36 +244,61 @@ class Configuration:
             raise DocumentError(KIND, "a public key comes twice")
         return configuration
 
+    @classmethod
+    def outline(cls, data: bytes) -> Configuration:
+        """The same without its peers, which nobody has looked at; raises DocumentError."""
+        return cls._of_head(read_head(first_line(data), KIND))
+
+    @classmethod
+    def _of_head(cls, head: Fields) -> Configuration:
+        outline = cls(
+            head.number("generation", 0, GENERATION_LIMIT), TunnelSpec.read(head.nested("tunnel")), {}
+        )
+        head.end()
+        return outline
+
     def check(self) -> None:
         """What no peer shows alone: each allowed IP has one owner."""
         owners: dict[str, str] = {}
-        for peer in self.peers.values():
-            for prefix in peer.allowed_ips:
-                owner = owners.setdefault(prefix, peer.public_key)
-                if owner != peer.public_key:
-                    why = f"peer {owner} has {prefix} too"
-                    raise DocumentError(f"allowedIPs of peer {peer.public_key}", why)
+        _own(owners, self.peers.values())
+        object.__setattr__(self, "_owners", owners)
 
     def head(self) -> str:
         fields = {"kind": KIND, "version": 1, "generation": self.generation, "tunnel": self.tunnel.to_json()}
         return line(fields)
 
     def dump(self, *, compressed: bool = True) -> bytes:
-        lines = [self.head(), *(line(peer.to_json()) for peer in self.peers.values())]
+        """The same content becomes the same bytes."""
+        lines = [self.head(), *(line(peer.to_json()) for _, peer in sorted(self.peers.items()))]
         return pack(lines) if compressed else "".join(lines).encode()
 
     def patched(self, patch: Patch) -> Configuration:
-        """Raises DocumentError where the result would not be a configuration."""
-        peers = dict(self.peers)
-        for key in patch.remove:
-            peers.pop(key, None)
+        """Raises DocumentError where the result would not be a configuration; looks at what changes only."""
+        if not hasattr(self, "_owners"):
+            self.check()
+        peers, owners = dict(self.peers), self._owners.copy()
+        for key in (*patch.remove, *(peer.public_key for peer in patch.put)):
+            if (former := peers.pop(key, None)) is not None:
+                for prefix in former.allowed_ips:
+                    owners.pop(prefix, None)
         peers.update((peer.public_key, peer) for peer in patch.put)
-        configuration = self.of(patch.generation, self.tunnel, peers.values())
-        configuration.check()
+        _own(owners, patch.put)
+        configuration = Configuration(patch.generation, self.tunnel, peers)
+        object.__setattr__(configuration, "_owners", owners)
         return configuration
 
     def at(self, generation: int) -> Configuration:
         return replace(self, generation=generation)
+
+
+def _own(owners: dict[str, str], peers: Iterable[PeerSpec]) -> None:
+    """Adds what peers have; raises DocumentError where another has it."""
+    for peer in peers:
+        for prefix in peer.allowed_ips:
+            owner = owners.setdefault(prefix, peer.public_key)
+            if owner != peer.public_key:
+                why = f"peer {owner} has {prefix} too"
+                raise DocumentError(f"allowedIPs of peer {peer.public_key}", why)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,27 +1,20 @@
 """What a draining pod hands to its successor, authenticated (RECOVERY, section 7).
 
-The operator carries it unread. Only pods that hold the tunnel's private key can make or open one:
-
-    K = BLAKE2s(tunnel UID; key = private key, person = "handover")
-    mac = BLAKE2s(body; key = K)
-
 The body names both pods, term, generation and when it was made, so that it fits one handover only. This
 version carries no keys; a later one adds them sealed, in fields of their own.
 """
 
 from __future__ import annotations
 
-from base64 import b64decode, b64encode
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from hashlib import blake2s
-from hmac import compare_digest
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 from .configuration import GENERATION_LIMIT, read_endpoint
-from .errors import CONFLICT, DocumentError, Refused
+from .errors import CONFLICT, Refused
 from .fields import Fields, line, pack, parse_json, read_lines
 from .roles import EXPORT_AGE_LIMIT
+from .sealed import Sealed
 
 KIND: Final = "export"
 _SESSIONS: Final = 4
@@ -106,34 +99,22 @@ class Handover:
     """No pod before the source sent a higher stamp to peers that are not listed."""
 
 
-@dataclass(frozen=True, slots=True)
-class Export:
-    """A sealed handover, as it travels."""
+class Export(Sealed):
+    """A sealed handover."""
 
-    body: bytes
-    mac: bytes
+    __slots__ = ()
+
+    what: ClassVar[str] = KIND
+    remedy: ClassVar[str] = "activate without an export"
 
     @classmethod
     def seal(cls, handover: Handover, private_key: bytes, tunnel_uid: str) -> Export:
-        body = pack(_lines(handover))
-        return cls(body, _mac(body, private_key, tunnel_uid))
+        return cls.of(pack(_lines(handover)), private_key, tunnel_uid)
 
     def open(self, private_key: bytes, tunnel_uid: str) -> Handover:
-        """Raises Refused; nothing of the body is read before it is authenticated."""
-        if not compare_digest(self.mac, _mac(self.body, private_key, tunnel_uid)):
-            why = "it was not made by a pod of this tunnel, or was changed on its way"
-            raise Refused(CONFLICT, "export", why, remedy="activate without an export")
+        """Raises Refused."""
+        self.check(private_key, tunnel_uid)
         return _parse(self.body)
-
-    @classmethod
-    def from_json(cls, value: object, where: str = "export") -> Export:
-        fields = Fields(value, where)
-        export = cls(_bytes(fields, "body"), _bytes(fields, "mac"))
-        fields.end()
-        return export
-
-    def to_json(self) -> dict[str, str]:
-        return {"body": b64encode(self.body).decode(), "mac": b64encode(self.mac).decode()}
 
 
 def check(handover: Handover, *, pod_uid: str, term: int, wall: float) -> None:
@@ -148,11 +129,6 @@ def check(handover: Handover, *, pod_uid: str, term: int, wall: float) -> None:
     for wrong, why in reasons:
         if wrong:
             raise Refused(CONFLICT, "export", why, remedy="drain again, or activate without an export")
-
-
-def _mac(body: bytes, private_key: bytes, tunnel_uid: str) -> bytes:
-    key = blake2s(tunnel_uid.encode(), key=private_key, person=b"handover").digest()
-    return blake2s(body, key=key).digest()
 
 
 def _lines(handover: Handover) -> Iterable[str]:
@@ -184,15 +160,9 @@ def _parse(body: bytes) -> Handover:
         outbound_ceiling=head.stamp("outboundCeiling"),
     )
     head.end()
-    peers = tuple([ExportedPeer.read(parse_json(text, f"line {n}"), f"line {n}") for n, text in lines])
-    return replace(handover, peers=peers)
+    return replace(handover, peers=read_peers(lines))
 
 
-def _bytes(fields: Fields, name: str) -> bytes:
-    value = fields.take(name)
-    try:
-        if type(value) is str:
-            return b64decode(value, validate=True)
-    except ValueError:
-        pass
-    raise DocumentError(f"{name} of {fields.where}", "it is not base64")
+def read_peers(lines: Iterable[tuple[int, bytes]]) -> tuple[ExportedPeer, ...]:
+    """Of a document's further lines."""
+    return tuple([ExportedPeer.read(parse_json(text, f"line {n}"), f"line {n}") for n, text in lines])

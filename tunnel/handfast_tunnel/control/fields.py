@@ -167,6 +167,17 @@ def unpack(data: bytes) -> bytes:
     return text
 
 
+def first_line(data: bytes) -> bytes:
+    """Of a document, packed or not, without a look at the rest; raises DocumentError."""
+    if not data.startswith(GZIP_MAGIC):
+        return data.partition(b"\n")[0]
+    try:
+        with gzip.GzipFile(fileobj=io.BytesIO(data)) as stream:
+            return stream.readline(SIZE_LIMIT)
+    except (OSError, EOFError, zlib.error):
+        raise DocumentError("", "it is damaged: gzip cannot unpack it") from None
+
+
 def pack(lines: Iterable[str]) -> bytes:
     """The same lines become the same bytes: no time stamp."""
     return gzip.compress("".join(lines).encode(), _GZIP_LEVEL, mtime=0)
@@ -188,12 +199,17 @@ def read_lines(data: bytes, kind: str) -> tuple[Fields, list[tuple[int, bytes]]]
     lines = [(number, line) for number, line in enumerate(unpack(data).split(b"\n"), 1) if line.strip()]
     if not lines:
         raise DocumentError(kind, "it is empty")
-    head = Fields(parse_json(lines[0][1], f"line 1 of the {kind}"), f"line 1 of the {kind}")
+    return read_head(lines[0][1], kind), lines[1:]
+
+
+def read_head(first: bytes, kind: str) -> Fields:
+    """The first line of a JSON Lines document."""
+    head = Fields(parse_json(first, f"line 1 of the {kind}"), f"line 1 of the {kind}")
     if head.take("kind", None) != kind:
         raise head.wrong("kind", f"it is not {kind!r}")
     if head.take("version", None) != 1:
         raise head.wrong("version", "it is not 1, the one this release reads")
-    return head, lines[1:]
+    return head
 
 
 def line(fields: Mapping[str, object]) -> str:

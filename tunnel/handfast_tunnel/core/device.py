@@ -356,11 +356,14 @@ class Device:
             if count % _PEERS_PER_STEP == 0:
                 yield
 
-    def hand_out(self, now: float) -> Iterator[list[tuple[Peer, Handed]]]:
-        """Everything another pod may know, in pieces; while frozen."""
+    def hand_out(self, now: float, since: float | None = None) -> Iterator[list[tuple[Peer, Handed]]]:
+        """Everything another pod may know, in pieces; or, of peers that shook hands or moved since a moment,
+        what is new."""
         self._finish(now)
-        lost = lost_by_peer(self._interface)
-        peers = list(self.peers.values())
+        if since is None:
+            lost, peers = lost_by_peer(self._interface), list(self.peers.values())
+        else:
+            lost, peers = {}, self._interface.changed_since(since)
         for start in range(0, len(peers), _PEERS_PER_STEP):
             piece = peers[start : start + _PEERS_PER_STEP]
             yield [(peer, hand_out(peer, lost.get(peer.public_key, ()), now)) for peer in piece]
@@ -374,6 +377,11 @@ class Device:
                 take(self._interface, peer, known, frozen_at, now)
             if count % _PEERS_PER_STEP == 0:
                 yield
+
+    def forget_dead(self, now: float) -> None:
+        """Of lost sessions, those that nobody can send on any more. Whoever is told of new ones all the time
+        calls it now and then."""
+        self._interface.forget_lost(now)
 
     def raise_stamp_floor(self, stamp: int) -> None:
         """Other pods may have stamped initiations up to here."""

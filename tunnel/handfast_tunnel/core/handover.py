@@ -53,7 +53,7 @@ def _foreign(index: int, lost: LostSession) -> ForeignSession:
 
 
 def hand_out(peer: Peer, lost: Iterable[ForeignSession], now: float) -> Handed:
-    """What a frozen device tells of a peer. Its own side of the path is no business of another pod."""
+    """What a device tells of a peer. Its own side of the path is no business of another pod."""
     own = [ForeignSession(k.local_index, k.born, k.numbers.highest_received) for k in peer.keypairs]
     alive = [session for session in (*own, *lost) if now - session.born < REJECT_AFTER_TIME]
     youngest = sorted(alive, key=lambda session: -session.born)[:SESSIONS]
@@ -65,7 +65,9 @@ def hand_out(peer: Peer, lost: Iterable[ForeignSession], now: float) -> Handed:
 
 
 def take(interface: Interface, peer: Peer, handed: Handed, frozen_at: float, now: float) -> None:
-    """Adds what another pod, which froze at `frozen_at`, knew of a peer, before anything is answered."""
+    """Adds what another pod, which froze at `frozen_at`, knew of a peer, before anything is answered; in any
+    order, and any number of times. Where nobody froze, and it goes on or is lost, that is infinity: when its
+    peers were last heard is not known, and no outage is counted."""
     if interface.key is None or handed == Handed():
         return
     marks = peer.marks
@@ -84,7 +86,13 @@ def take(interface: Interface, peer: Peer, handed: Handed, frozen_at: float, now
 
 
 def _remember(interface: Interface, peer: Peer, session: ForeignSession) -> None:
-    """Here and in what outlives the process: the next one must know the index too."""
+    """Here and in what outlives the process: the next one must know the index too. An old account of an index
+    that is another session's by now is passed over."""
+    known = interface.lost.get(session.receiver_index)
+    if known is not None and known.peer is not peer and known.born >= session.born:
+        return
+    if known is not None and known.peer is peer and known.highest_received >= session.highest_received:
+        return
     interface.remember_lost(peer, session.receiver_index, session.born, session.highest_received)
     no_key = bytes(KEY_LENGTH)
     facts = KeypairFacts(no_key, no_key, session.receiver_index, 0, False, session.born, 0.0)

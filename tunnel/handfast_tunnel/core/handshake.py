@@ -373,6 +373,7 @@ class Handshakes:
         numbers = interface.memory.keypair_numbers(peer.public_key, facts, context)
         keypair = Keypair(peer, facts, numbers)
         interface.indices[local_index] = keypair
+        interface.note_change(peer, now)
         peer.timers.session_derived(now)
         return keypair
 

@@ -73,6 +73,8 @@ class Interface:
         self.indices: dict[int, Keypair | HandshakeSlot] = {}
         self.lost: dict[int, LostSession] = {}
         """By receiver index; for 180 s from a session's birth."""
+        self._changed: dict[Peer, float] = {}
+        """When each peer last shook hands or was heard from elsewhere; the latest last."""
         self.schedule = Schedule()
         self.outbox: list[Transmission] = []
         self.events: list[Event] = []
@@ -188,6 +190,23 @@ class Interface:
             keypair.lose()
         peer.current = peer.previous = peer.next = None
         self.forget_sessions(peer)
+
+    def note_change(self, peer: Peer, now: float) -> None:
+        """Its sessions, or where it is, are not what a successor may have been told."""
+        self._changed.pop(peer, None)
+        self._changed[peer] = now
+
+    def changed_since(self, moment: float) -> list[Peer]:
+        """Peers of which that is so, without a look at the others."""
+        found = []
+        for peer, at in reversed(self._changed.items()):
+            if at < moment:
+                break
+            found.append(peer)
+        return found
+
+    def forget_changes(self, peer: Peer) -> None:
+        self._changed.pop(peer, None)
 
     def remember_lost(self, peer: Peer, index: int, born: float, highest_received: int) -> None:
         self.lost[index] = LostSession(peer, born, highest_received)

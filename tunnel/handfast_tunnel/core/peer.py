@@ -287,14 +287,16 @@ class Peer:
         excess = len(slots) + room - HANDSHAKE_SLOTS
         return [slot for position, slot in enumerate(slots) if position < excess or slot.expires_at <= now]
 
-    def move_to(self, endpoint: Endpoint) -> None:
-        """The peer was heard from there. A cookie belongs to the path it came by."""
+    def move_to(self, endpoint: Endpoint) -> bool:
+        """The peer was heard from there; whether it was elsewhere before. A cookie belongs to the path it
+        came by."""
         former = self.endpoint
         if former == endpoint:
-            return
+            return False
         self.endpoint = self.marks.endpoint = endpoint
         if former is None or not former.same_path(endpoint):
             self.cookie = None
+        return True
 
     def choose_path_anew(self) -> None:
         """Nothing came back, or nothing leaves: perhaps the local address we answer from is gone."""

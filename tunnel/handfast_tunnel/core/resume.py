@@ -54,6 +54,7 @@ def _adopt(interface: Interface, peer: Peer, recalled: RecalledKeypair, now: flo
     else:
         peer.next = keypair
     interface.indices[keypair.local_index] = keypair
+    interface.note_change(peer, now)
 
 
 def resume_timers(interface: Interface, peer: Peer, now: float) -> None:

@@ -169,6 +169,7 @@ class Transaction:
             peer.timers.retire()
             peer.recovery = None
             peer.erase_marks()
+            interface.forget_changes(peer)
         interface.lost = {i: lost for i, lost in interface.lost.items() if lost.peer.timers.owner is not None}
         if self._replace:
             interface.memory.forget_others(peers)

@@ -211,7 +211,8 @@ class Transport:
         size = sum(map(len, plaintexts)) + len(plaintexts) * TRANSPORT_MIN_LENGTH
         peer.received_bytes += size
         interface.statistics.received_bytes += size
-        peer.move_to(source)
+        if peer.move_to(source):
+            interface.note_change(peer, now)
         self._authenticated(keypair, now)
         packets = self._inner_packets(peer, plaintexts)
         if any(plaintexts) and peer.timers.data_received(now):

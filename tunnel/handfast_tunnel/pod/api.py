@@ -9,16 +9,17 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import math
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from hashlib import blake2s
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from aiohttp import web
 
 from ..adapters.text import parse_base64_key
-from ..control import roles
+from ..control import account, roles
 from ..control.client import TERM_HEADER
 from ..control.configuration import GENERATION_LIMIT, Configuration, Patch
 from ..control.errors import CONFLICT, UNPROCESSABLE, DocumentError, Refused
@@ -35,6 +36,7 @@ from .surroundings import SurroundingsError
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from ..core.configuration import InterfaceChange
     from ..core.handover import Handed
     from .accepted import Accepted
     from .gateway import Gateway
@@ -42,6 +44,8 @@ if TYPE_CHECKING:
 
 CALL_LIMIT: Final = 1024 * 1024
 """Bytes of a call that is no document: 10,000 public keys take half of it."""
+_OF_DOCUMENTS: Final = ("activate", "sessions")
+"""Calls that carry what pods tell each other of all peers."""
 FOLLOW_INTERVAL: Final = 5.0
 _FIXED: Final = ("namespace", "name", "uid", "interface", "private_key")
 """Of a tunnel: what another value of makes another tunnel, which takes another pod."""
@@ -72,6 +76,8 @@ class Api:
             web.post("/v1/commit", self.commit),
             web.post("/v1/thaw", self.thaw),
             web.post("/v1/handshake", self.handshake),
+            web.get("/v1/sessions", self.sessions),
+            web.post("/v1/sessions", self.learn_sessions),
         ]
 
     # --- reading ----------------------------------------------------------------------------------
@@ -138,7 +144,7 @@ class Api:
                 return await self._status()
             why = f"this pod is at generation {old.generation}, not at {patch.base_generation}"
             raise Refused(CONFLICT, "patch", why, remedy="PUT the whole configuration")
-        await self._apply(old.patched(patch), translate.difference(patch, old))
+        await self._apply(old.patched(patch), translate.difference(patch, old), patch)
         return await self._status()
 
     def _is_there(self, new: Configuration) -> bool:
@@ -153,10 +159,11 @@ class Api:
             raise Refused(CONFLICT, "configuration", why, remedy="raise the generation with each change")
         return True
 
-    async def _apply(self, new: Configuration, change: Any) -> None:
+    async def _apply(self, new: Configuration, change: InterfaceChange, patch: Patch | None = None) -> None:
+        """`patch` is what made it of the present one, if it came so."""
         old = self._gateway.configuration
         try:
-            draft = self._accepted.draft(new)
+            draft = self._accepted.draft(new, patch)
         except OSError as error:
             why = f"it cannot be stored: {error.strerror}"
             raise Refused(503, "configuration", why, remedy="give the pod's memory volume room") from error
@@ -194,9 +201,7 @@ class Api:
         await run(self._loop, lambda: self._gateway.drain(call, generation))
         if self._exported is None or self._exported[0] != digest:
             handover = await run_job(self._loop, self._gateway.export())
-            tunnel = self._gateway.configuration.tunnel
-            sealed = Export.seal(handover, parse_base64_key(tunnel.private_key), tunnel.uid)
-            self._exported = digest, sealed
+            self._exported = digest, Export.seal(handover, *self._secret())
         if self._gateway.standing.role is not Role.DRAINING:
             raise Refused(CONFLICT, "drain", "its time was over before its answer", remedy="begin another")
         await run(self._loop, self._gateway.note_control_call)
@@ -221,15 +226,11 @@ class Api:
 
     def _open(self, sealed: Export, call: Call) -> tuple[Mapping[bytes, Handed], float, int]:
         """What the former owner knew, when it froze, and up to where initiations were stamped."""
-        tunnel = self._gateway.configuration.tunnel
-        handover = sealed.open(parse_base64_key(tunnel.private_key), tunnel.uid)
+        handover = sealed.open(*self._secret())
         wall = time.time()
         check(handover, pod_uid=self._gateway.pod_uid, term=call.term, wall=wall)
         offset = wall - self._loop.now
-        known = {
-            parse_base64_key(peer.public_key): exchange.handed(peer, handover.created, offset)
-            for peer in handover.peers
-        }
+        known = exchange.known(handover.peers, handover.created, offset)
         floor = translate.stamp_from_text(handover.outbound_ceiling)
         return known, handover.created - offset, floor
 
@@ -248,6 +249,36 @@ class Api:
         term = fields.number("term", 0, GENERATION_LIMIT)
         fields.end()
         return term
+
+    # --- what a successor needs where nothing is handed over --------------------------------------
+
+    async def sessions(self, request: web.Request) -> web.Response:
+        since = _moment(request.query.get("since", "0"))
+        until, told = await run_job(self._loop, self._gateway.account(since))
+        sealed = account.SealedAccount.seal(told, *self._secret()) if told.peers else None
+        await run(self._loop, self._gateway.note_control_call)
+        return web.json_response(account.News(until, told.generation, sealed).to_json())
+
+    async def learn_sessions(self, request: web.Request) -> web.Response:
+        fields, _ = await _fields(request, "sessions")
+        listed = fields.take("accounts")
+        fields.end()
+        if not isinstance(listed, list) or not 0 < len(listed) <= account.ACCOUNTS_LIMIT:
+            raise fields.wrong("accounts", f"they are not at least one and at most {account.ACCOUNTS_LIMIT}")
+        sealed = list(map(account.SealedAccount.from_json, listed))
+        told = [each.open(*self._secret()) for each in sealed]
+        wall, generation = time.time(), self._gateway.configuration.generation
+        for each in told:
+            account.check(each, pod_uid=self._gateway.pod_uid, generation=generation, wall=wall)
+        offset = wall - self._loop.now
+        known = [exchange.known(each.peers, each.created, offset) for each in told]
+        await run_job(self._loop, self._gateway.learn(max(each.term for each in told), known))
+        return await self._status()
+
+    def _secret(self) -> tuple[bytes, str]:
+        """What is sealed is sealed with."""
+        tunnel = self._gateway.configuration.tunnel
+        return parse_base64_key(tunnel.private_key), tunnel.uid
 
     # --- handshakes -------------------------------------------------------------------------------
 
@@ -279,11 +310,22 @@ def _holds(patch: Patch, configuration: Configuration) -> bool:
 async def _fields(request: web.Request, name: str) -> tuple[Fields, str]:
     """The call's object, and a digest of what it says."""
     body = await request.read()
-    if len(body) > CALL_LIMIT and name != "activate":
+    if len(body) > CALL_LIMIT and name not in _OF_DOCUMENTS:
         raise web.HTTPRequestEntityTooLarge(CALL_LIMIT, len(body))
     value = parse_json(body, name)
     canonical = json.dumps(value, sort_keys=True).encode()
     return Fields(value, name), blake2s(canonical, digest_size=16).hexdigest()
+
+
+def _moment(text: str) -> float:
+    """Of a device's clock."""
+    try:
+        moment = float(text)
+    except ValueError:
+        moment = -1.0
+    if not 0 <= moment < math.inf:
+        raise DocumentError("since of sessions", "it is not the moment that an answer named, or 0")
+    return moment
 
 
 def _seconds(fields: Fields) -> float:

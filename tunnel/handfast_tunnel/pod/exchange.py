@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from base64 import b64encode
+from collections.abc import Iterable
 
-from ..adapters.text import parse_endpoint
+from ..adapters.text import parse_base64_key, parse_endpoint
 from ..control.export import ExportedPeer, ExportedSession
 from ..core.handover import ForeignSession, Handed
 from .translate import inbound, moment, stamp_from_text, stamp_to_text
@@ -25,6 +26,11 @@ def exported(public_key: str, handed: Handed, wall_offset: float) -> ExportedPee
             ]
         ),
     )
+
+
+def known(peers: Iterable[ExportedPeer], created: float, wall_offset: float) -> dict[bytes, Handed]:
+    """By public key."""
+    return {parse_base64_key(peer.public_key): handed(peer, created, wall_offset) for peer in peers}
 
 
 def handed(peer: ExportedPeer, created: float, wall_offset: float) -> Handed:

@@ -7,9 +7,10 @@ not active is frozen, and nobody but its role thaws it.
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections import Counter
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Iterable, Mapping
 from typing import TYPE_CHECKING, Final, Protocol
 
 from ..adapters.text import format_key
@@ -24,12 +25,19 @@ from . import translate
 
 if TYPE_CHECKING:
     from ..adapters.tunnel import Tunnel
+    from ..continuity.packed_configuration import PackedConfiguration
+    from ..control.account import Account
     from ..control.export import ExportedPeer, Handover
-    from .accepted import Draft
+    from ..core.peer import Peer
+    from .accepted import Pending
+    from .left import Left
+    from .report import Counts
 
 log = logging.getLogger(__name__)
 
 WATCH_INTERVAL: Final = 1.0
+LEAVE_INTERVAL: Final = 0.0005
+"""Seconds for each peer between two copies for the next process, which take a hundredth of it, in slices."""
 
 
 class StandingStore(Protocol):
@@ -46,7 +54,9 @@ class Gateway:
         configuration: Configuration,
         standing: Standing,
         pod_uid: str,
+        left: Left | None = None,
     ) -> None:
+        """`left` is where the next process finds what it begins with."""
         self.tunnel = tunnel
         self.configuration = configuration
         self.standing = standing
@@ -56,30 +66,74 @@ class Gateway:
         """When the operator last called."""
         self.handovers: Counter[str] = Counter()
         """How those that this pod took part in ended."""
+        self.told = 0
+        """How often it told of its sessions."""
+        self.counts: Counts | None = None
+        """What was last counted of the peers, in this role."""
+        self.is_outline = False
+        """Whether the configuration lacks its peers, which are served all the same."""
+        self._left = left
+        self._left_generation: int | None = None
+        self._left_at = -math.inf
+        self._changing = False
         self._store = store
         self._began = tunnel.loop.now
 
     # --- life -------------------------------------------------------------------------------------
 
-    def boot(self, known: Mapping[bytes, Handed], stamp_floor: int) -> None:
-        """Before any packet is read. `known` is what a state document tells of peers."""
+    def boot(
+        self, known: Mapping[bytes, Handed], stamp_floor: int, begin: PackedConfiguration | None = None
+    ) -> None:
+        """Before any packet is read. `known` is what a state document tells of peers. Where it begins with
+        what a former process left, the configuration is an outline until `complete`."""
         device, standing = self.tunnel.device, self.standing
         self._store.save_standing(standing, self.configuration.tunnel.uid)
         active = standing.role is Role.ACTIVE
         self.tunnel.held = None if active else _why_held(standing.role)
         device.raise_stamp_floor(max(stamp_floor, standing.stamp_floor))
-        self.tunnel.boot(translate.whole(self.configuration, None), frozen=not active)
+        if begin is not None:
+            self.is_outline, self._left_generation = True, self.configuration.generation
+        self.tunnel.boot(begin or translate.whole(self.configuration, None), frozen=not active)
         now = self.tunnel.loop.now
-        for _ in device.take(known, now, now):
+        for _ in device.take(known, now, now) if known else ():
             pass
         if standing.role is Role.COMMITTED:
             device.commit_handover(standing.term, self.tunnel.loop.now)
         log.info("%s at term %d, generation %d", standing.role, standing.term, self.configuration.generation)
         self._keep_watch()
 
+    def complete(self, configuration: Configuration) -> None:
+        """The outline that it began with, with its peers."""
+        self.configuration, self.is_outline = configuration, False
+
+    def begin_anew(self) -> None:
+        """Ends this process, and the next one finds nothing left."""
+        if self._left is not None:
+            self._left.forget()
+        self.tunnel.loop.stop(1)
+
     def _keep_watch(self) -> None:
         self._look()
+        self._leave()
         self.tunnel.loop.call_at(self.tunnel.loop.now + WATCH_INTERVAL, self._keep_watch)
+
+    def _leave(self) -> None:
+        """Leaves what the next process begins with, if it is another by now."""
+        now, configuration = self.tunnel.loop.now, self.configuration
+        pause = LEAVE_INTERVAL * len(configuration.peers)
+        busy = self._changing or self.tunnel.device.building_up or now - self._left_at < pause
+        if self._left is not None and not busy and configuration.generation != self._left_generation:
+            self._left_at = math.inf
+            self.tunnel.loop.spawn(self._save(self._left, configuration))
+
+    def _save(self, left: Left, configuration: Configuration) -> Generator[None, None, None]:
+        def is_current() -> bool:
+            return self.configuration is configuration and not self._changing
+
+        uid, generation = configuration.tunnel.uid, configuration.generation
+        if (yield from left.save(self.tunnel.device, uid, generation, is_current)):
+            self._left_generation = generation
+        self._left_at = self.tunnel.loop.now
 
     def _look(self) -> None:
         """What happens by itself: a pod thaws, or begins alone."""
@@ -105,7 +159,7 @@ class Gateway:
         if after == before:
             return
         self._store.save_standing(after, self.configuration.tunnel.uid)
-        self.standing = after
+        self.standing, self.counts = after, None
         if after.thaw_at is not None:
             self.tunnel.loop.call_at(after.thaw_at, self._look)
         if after.role is not before.role:
@@ -191,33 +245,77 @@ class Gateway:
     def export(self) -> Generator[None, None, Handover]:
         """Everything the successor may know. Nothing of it changes: the device is frozen."""
         from ..control.export import Handover
+
+        standing, generation, created = self.standing, self.configuration.generation, time.time()
+        peers = yield from self._tell(self.tunnel.device.hand_out(self.tunnel.loop.now))
+        return Handover(
+            self.pod_uid,
+            standing.successor,
+            standing.heard,
+            generation,
+            created,
+            peers,
+            translate.stamp_to_text(standing.stamp_floor),
+        )
+
+    def account(self, since: float) -> Generator[None, None, tuple[float, Account]]:
+        """Until when, and what is new since then; who names no moment of this device's is told everything."""
+        from ..control.account import Account
+
+        while self.tunnel.device.building_up:
+            yield
+        standing, generation = self.standing, self.configuration.generation
+        if standing.role not in {Role.ACTIVE, Role.DRAINING}:
+            why = f"this pod is {standing.role}"
+            raise Refused(CONFLICT, "sessions", why, remedy="ask the active pod")
+        created, until = time.time(), self.tunnel.loop.now
+        is_known = 0 < since <= until
+        peers = yield from self._tell(self.tunnel.device.hand_out(until, since if is_known else None))
+        self.told += 1
+        return until, Account(self.pod_uid, standing.term, generation, created, peers)
+
+    def _tell(
+        self, pieces: Iterable[list[tuple[Peer, Handed]]]
+    ) -> Generator[None, None, tuple[ExportedPeer, ...]]:
         from . import exchange
 
-        loop, device = self.tunnel.loop, self.tunnel.device
-        created, offset = time.time(), time.time() - loop.now
-        standing = self.standing
+        offset = time.time() - self.tunnel.loop.now
         peers: list[ExportedPeer] = []
-        for piece in device.hand_out(loop.now):
+        for piece in pieces:
             peers += [
                 exchange.exported(format_key(p.public_key), known, offset)
                 for p, known in piece
                 if known != Handed()
             ]
             yield
-        return Handover(
-            self.pod_uid,
-            standing.successor,
-            standing.heard,
-            self.configuration.generation,
-            created,
-            tuple(peers),
-            translate.stamp_to_text(standing.stamp_floor),
-        )
+        return tuple(peers)
+
+    def learn(self, term: int, accounts: Iterable[Mapping[bytes, Handed]]) -> Generator[None, None, None]:
+        """Takes what active pods told, the last of them at `term`, while this one stands by."""
+        if self.standing.role is not Role.STANDBY:
+            why = f"this pod is {self.standing.role}: only a standby learns of another's sessions"
+            raise Refused(CONFLICT, "sessions", why, remedy="read its status")
+        if term > self.standing.term:
+            self.hear(term)
+        self.tunnel.device.forget_dead(self.tunnel.loop.now)
+        for known in accounts:
+            yield from self.tunnel.device.take(known, math.inf, self.tunnel.loop.now)
 
     # --- configuration ----------------------------------------------------------------------------
 
-    def apply(self, new: Configuration, change: InterfaceChange, draft: Draft) -> Generator[None, None, None]:
+    def apply(
+        self, new: Configuration, change: InterfaceChange, draft: Pending
+    ) -> Generator[None, None, None]:
         """A job: in force and stored when it ends; raises Refused, and then neither is."""
+        self._changing = True
+        try:
+            yield from self._apply(new, change, draft)
+        finally:
+            self._changing = False
+
+    def _apply(
+        self, new: Configuration, change: InterfaceChange, draft: Pending
+    ) -> Generator[None, None, None]:
         try:
             yield from self.tunnel.apply(change)
         except ConfigurationError as error:

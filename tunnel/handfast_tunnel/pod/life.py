@@ -31,6 +31,7 @@ from ..adapters.text import parse_base64_key
 from ..adapters.tun import Tun
 from ..adapters.tunnel import Tunnel
 from ..continuity.bystander import BystanderMemory
+from ..continuity.packed_configuration import PackedConfiguration
 from ..continuity.state_file import StateFile, StateHeldError, StateRefusedError, prepare_directory
 from ..continuity.storage import Memory
 from ..control.configuration import Configuration
@@ -41,8 +42,9 @@ from ..core.endpoint import Endpoint
 from ..core.handover import Handed
 from ..errors import HandfastError, StartError
 from . import server, translate
-from .accepted import STATE_FILE, Accepted, load, load_newest
+from .accepted import LEFT_FILE, STATE_FILE, Accepted, load, load_newest, newest_outline
 from .gateway import Gateway
+from .left import Left
 from .options import PodOptions
 from .surroundings import Surroundings
 
@@ -84,7 +86,7 @@ class _Pod(NamedTuple):
 
 
 def _open(options: PodOptions, line: KeeperLine) -> _Pod:
-    accepted, configuration = _read(options)
+    accepted, left, configuration, begin = _read(options)
     spec = configuration.tunnel
     tun = Tun.from_descriptor(line.inherited["tun"]) if line.inherited else Tun.create(spec.interface)
     surroundings = Surroundings(tun.name)
@@ -100,23 +102,34 @@ def _open(options: PodOptions, line: KeeperLine) -> _Pod:
     if memory is not None and memory.committed_term and standing.role is not Role.COMMITTED:
         # The mark is stored twice, because it must not be lost.
         standing = Standing(Role.COMMITTED, memory.committed_term, memory.committed_term)
-    gateway = Gateway(tunnel, accepted, configuration, standing, options.pod_uid)
+    gateway = Gateway(tunnel, accepted, configuration, standing, options.pod_uid, left)
     offset = time.time() - tunnel.loop.now
     ceiling = state.outbound_timestamp_ceiling if state is not None else None
-    gateway.boot(_known(state, offset), translate.stamp_from_text(ceiling))
+    gateway.boot(_known(state, offset), translate.stamp_from_text(ceiling), begin)
     servers = _start_local_servers(gateway, line)
     servers.append(_start_http(gateway, surroundings, accepted, options, line))
     return _Pod(gateway, servers)
 
 
-def _read(options: PodOptions) -> tuple[Accepted, Configuration]:
+class _Read(NamedTuple):
+    accepted: Accepted
+    left: Left
+    configuration: Configuration
+    """An outline, if there is what a former process left."""
+    begin: PackedConfiguration | None
+
+
+def _read(options: PodOptions) -> _Read:
     """What is configured, and where it will be kept."""
     try:
         prepare_directory(options.state, any_file_system=False)
     except (HandfastError, OSError) as error:
         raise StartError(f"--state {options.state} cannot hold secrets: {error}") from None
-    accepted = Accepted(options.state)
-    return accepted, load_newest(options.config, accepted)
+    accepted, left = Accepted(options.state), Left(options.state / LEFT_FILE)
+    outline = newest_outline(options.config, accepted)
+    if outline is not None and (begin := left.load(outline.tunnel.uid, outline.generation)) is not None:
+        return _Read(accepted, left, outline, begin)
+    return _Read(accepted, left, load_newest(options.config, accepted), None)
 
 
 def _state(options: PodOptions) -> State | None:

@@ -65,6 +65,7 @@ def _role(gateway: Gateway) -> dict[str, object]:
         "term": standing.term,
         "generation": gateway.configuration.generation,
         "offering": gateway.offering,
+        "told": gateway.told,
         "silence": gateway.silence(gateway.tunnel.loop.now),
     }
 

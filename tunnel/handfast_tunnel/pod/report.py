@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 from base64 import b64encode
 from collections import Counter
-from collections.abc import Generator
-from typing import TYPE_CHECKING, Final
+from collections.abc import Generator, Iterator, Mapping
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from ..adapters.text import format_key
 from ..control.status import (
@@ -26,6 +26,18 @@ if TYPE_CHECKING:
     from .surroundings import Surroundings
 
 PEERS_A_STEP: Final = 32
+COUNT_INTERVAL: Final = 1.0
+"""Between two counts of all peers: a change is answered with a status, too, and may cost no more for many."""
+
+
+class Counts(NamedTuple):
+    """Of all peers: what takes a look at each."""
+
+    at: float
+    connected: int
+    last_received: float
+    progress: Counter[str]
+    """By the state of their recovery."""
 
 
 def gather(gateway: Gateway, surroundings: Surroundings, *, peers: bool) -> Generator[None, None, Status]:
@@ -35,19 +47,15 @@ def gather(gateway: Gateway, surroundings: Surroundings, *, peers: bool) -> Gene
     tunnel, configuration, standing = gateway.tunnel, gateway.configuration, gateway.standing
     now = tunnel.loop.now
     offset = time.time() - now
+    counts = gateway.counts
+    if counts is None or now - counts.at >= COUNT_INTERVAL:
+        counts = gateway.counts = yield from _count(tunnel.device.peers, now, offset)
     listed: list[PeerStatus] = []
-    progress: Counter[str] = Counter()
-    connected, last_received = 0, 0.0
-    everyone = list(tunnel.device.peers.values())
-    for start in range(0, len(everyone), PEERS_A_STEP):
-        for peer in everyone[start : start + PEERS_A_STEP]:
-            connected += _is_connected(peer, now, offset)
-            last_received = max(last_received, peer.last_received)
-            progress[peer.recovery.state if peer.recovery is not None else "idle"] += 1
-            if peers:
-                listed.append(_peer(gateway, peer, now, offset))
-        yield
-    device = tunnel.device
+    if peers:
+        for piece in _pieces(tunnel.device.peers):
+            listed += [_peer(gateway, peer, now, offset) for peer in piece]
+            yield
+    device, progress = tunnel.device, counts.progress
     draining = None
     if standing.thaw_at is not None:
         draining = DrainingStatus(max(0.0, standing.thaw_at - now), standing.successor)
@@ -67,12 +75,30 @@ def gather(gateway: Gateway, surroundings: Surroundings, *, peers: bool) -> Gene
         mtu=surroundings.mtu,
         forwarding=ForwardingStatus(FamilyStatus(*surroundings.ipv4), FamilyStatus(*surroundings.ipv6)),
         recovery=RecoveryProgress(progress["pending"], progress["waiting"], progress["recovered"]),
-        connected=connected,
-        max_received_age=max(0.0, now - last_received) if last_received else None,
+        connected=counts.connected,
+        max_received_age=max(0.0, now - counts.last_received) if counts.last_received else None,
         control_age=None if gateway.control_call_at is None else now - gateway.control_call_at,
         outbound_stamp=translate.stamp_to_text(device.highest_stamp),
         peers=tuple(listed) if peers else None,
     )
+
+
+def _count(peers: Mapping[bytes, Peer], now: float, offset: float) -> Generator[None, None, Counts]:
+    progress: Counter[str] = Counter()
+    connected, last_received = 0, 0.0
+    for piece in _pieces(peers):
+        for peer in piece:
+            connected += _is_connected(peer, now, offset)
+            last_received = max(last_received, peer.last_received)
+            progress[peer.recovery.state if peer.recovery is not None else "idle"] += 1
+        yield
+    return Counts(now, connected, last_received, progress)
+
+
+def _pieces(peers: Mapping[bytes, Peer]) -> Iterator[list[Peer]]:
+    everyone = list(peers.values())
+    for start in range(0, len(everyone), PEERS_A_STEP):
+        yield everyone[start : start + PEERS_A_STEP]
 
 
 def _is_connected(peer: Peer, now: float, offset: float) -> bool:

@@ -95,9 +95,39 @@ class PodServer:
             return
         sys.setswitchinterval(SWITCH_INTERVAL)
         try:
-            self._serve()
+            if not self._parts[0].is_outline or self._complete():
+                self._serve()
         except Exception:
             log.exception("a bug in the HTTP server, which ends; the tunnel goes on")
+
+    def _complete(self) -> bool:
+        """Reads the peers of the gateway's outline. False where that cannot be done any more: the next
+        process begins without it."""
+        from .accepted import load_newest
+
+        gateway, _, accepted = self._parts
+        outline = gateway.configuration
+        try:
+            whole = load_newest(self._mounted, accepted)
+        except StartError as error:
+            log.error("%s", error)  # noqa: TRY400
+            whole = outline.at(-1)
+        loop = gateway.tunnel.loop
+        if (whole.tunnel, whole.generation) != (outline.tunnel, outline.generation):
+            log.error("generation %d cannot be read any more: beginning anew", outline.generation)
+            loop.call_soon_threadsafe(gateway.begin_anew)
+            return False
+        done = threading.Event()
+
+        def complete() -> None:
+            gateway.complete(whole)
+            done.set()
+
+        loop.call_soon_threadsafe(complete)
+        while not done.wait(CLOSE_TIME / 10):
+            if self._closing.is_set():
+                return False
+        return True
 
     def _serve(self) -> None:
         import asyncio
