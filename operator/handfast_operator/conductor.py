@@ -94,11 +94,11 @@ class Conductor:
             pods=self.views(pods),
             hand_over_from=self._asked,
             selected=state.selected,
-            has_service=spec.gateway is not None and workload.has_service(spec.gateway),
+            has_service=workload.has_service(spec.exposed),
             last_active=active.get("pod"),
             term=max(self.lease_term(), active.get("term", 0), state.term_floor),
             last_term=active.get("term", 0),
-            handover=spec.recovery.handover != "Never",
+            handover=spec.hands_over != "Never",
         )
 
     @property

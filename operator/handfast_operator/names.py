@@ -11,6 +11,8 @@ ROLES = "handfast-roles"
 
 TUNNEL_LABEL = f"{GROUP}/tunnel"
 POD_LABEL = f"{GROUP}/pod"
+STANDBY_LABEL = f"{GROUP}/standby"
+"""On pods that share an injected Tunnel: "true" says that their apps may be without it."""
 MANAGED_BY = {"app.kubernetes.io/managed-by": MANAGER}
 NOBODY = "nobody"
 """What the Service selects while no pod is active; no pod has this name: theirs end in a dash and five

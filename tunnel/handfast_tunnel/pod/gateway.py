@@ -46,7 +46,10 @@ class Gateway:
         configuration: Configuration,
         standing: Standing,
         pod_uid: str,
+        *,
+        alone: bool = True,
     ) -> None:
+        """Not `alone`: others have the tunnel too, whatever the configuration knows of replicas."""
         self.tunnel = tunnel
         self.configuration = configuration
         self.standing = standing
@@ -56,6 +59,7 @@ class Gateway:
         """When the operator last called."""
         self.handovers: Counter[str] = Counter()
         """How those that this pod took part in ended."""
+        self._alone = alone
         self._store = store
         self._began = tunnel.loop.now
 
@@ -86,7 +90,9 @@ class Gateway:
         now = self.tunnel.loop.now
         if self.standing.role is Role.DRAINING:
             self._take(Call(Event.TIME, now=now))
-        elif roles.begins_alone(self.standing, self.configuration.tunnel.replicas, self.silence(now)):
+        elif self._alone and roles.begins_alone(
+            self.standing, self.configuration.tunnel.replicas, self.silence(now)
+        ):
             log.warning("nobody has called for %g s, and this is the only replica", roles.ALONE_AFTER)
             self._take(Call(Event.ALONE, term=self.standing.term, now=now))
 
@@ -183,6 +189,16 @@ class Gateway:
     def offer(self) -> None:
         """The pod is to end, and would hand over: the operator sees it in the status."""
         self.offering = self.standing.role in {Role.ACTIVE, Role.DRAINING}
+
+    def stance(self) -> dict[str, object]:
+        """What hooks and people are told of it."""
+        return {
+            "role": self.standing.role,
+            "term": self.standing.term,
+            "generation": self.configuration.generation,
+            "offering": self.offering,
+            "silence": self.silence(self.tunnel.loop.now),
+        }
 
     def _stale(self, generation: int) -> Refused:
         why = f"generation {generation} is over: this pod is at {self.configuration.generation}"
