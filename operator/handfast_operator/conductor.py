@@ -163,8 +163,11 @@ class Conductor:
     def _note_ends(self, pods: list[PodObject]) -> None:
         now = time.monotonic()
         for pod in pods:
+            seen = self.state.seen[pod.uid]
+            offering = seen.answer is not None and seen.answer.offering
+            seen.offering_since = (seen.offering_since or now) if offering else None
+            seen.offered = now - seen.offering_since if seen.offering_since is not None else 0.0
             if pod.terminating:
-                seen = self.state.seen[pod.uid]
                 seen.ending_since = seen.ending_since or now
                 seen.unsettled = now - seen.ending_since < PROXY_SECONDS
 

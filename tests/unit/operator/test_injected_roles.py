@@ -1,0 +1,122 @@
+"""Who serves where the tunnel is beside somebody's app, and when its end waits for whom."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from handfast_operator.roles import VAIN_SECONDS, Handover, Thaw, View, plan
+from handfast_operator.tunnel_state import PodObject, Sidecar, has_tunnel
+from handfast_tunnel.control import Role
+
+from .objects import pod as view_of
+from .test_roles import view
+
+
+def active(**more: Any) -> Any:
+    return view_of("old", Role.ACTIVE, 4, after_app=True, **more)
+
+
+NEW = view_of("new", Role.STANDBY, after_app=True)
+
+
+def planned(*pods: Any, **more: Any) -> Any:
+    seen: View = view(*pods, selected="old", **more)
+    return plan(seen)
+
+
+def test_while_the_app_runs_nothing_moves() -> None:
+    assert planned(active(terminating=True), NEW) == []
+
+
+def test_when_the_app_has_ended_its_sessions_move() -> None:
+    old = active(terminating=True, offering=True)
+    assert planned(old, NEW) == [Handover(old, NEW, 5)]
+
+
+def test_an_offer_waits_for_a_pod_that_starts() -> None:
+    starting = view_of("new", ready=False, after_app=True)
+    assert planned(active(terminating=True, offering=True, offered=5), starting) == []
+
+
+def test_an_offer_is_in_vain_where_no_other_pod_is() -> None:
+    """As with Recreate, or a StatefulSet of one: the next pod begins when this one is gone."""
+    old = active(terminating=True, offering=True, offered=VAIN_SECONDS, heard=6)
+    assert planned(old) == [Thaw(old, 6)]
+    assert planned(old, view_of("ends", Role.STANDBY, terminating=True)) == [Thaw(old, 6)]
+
+
+def test_an_offer_is_in_vain_where_the_pod_has_done_its_work() -> None:
+    """As a Job's: nobody deletes it."""
+    old = active(offering=True, offered=VAIN_SECONDS)
+    assert planned(old) == planned(old, NEW) == [Thaw(old, 4)]
+
+
+def test_an_offer_is_not_in_vain_while_other_news_may_be_on_their_way() -> None:
+    assert planned(active(offering=True, offered=VAIN_SECONDS / 2), NEW) == []
+    assert planned(active(terminating=True, offering=True, offered=VAIN_SECONDS / 2)) == []
+
+
+@pytest.mark.parametrize("after_app", [True, False])
+def test_an_upgrade_in_place_moves_nothing(after_app: bool) -> None:
+    old = view_of("old", Role.ACTIVE, 4, offering=True, stays=True, after_app=after_app)
+    assert planned(old, NEW) == [Thaw(old, 4)]
+
+
+def test_a_gateways_offer_is_never_in_vain() -> None:
+    old = view_of("old", Role.ACTIVE, 4, terminating=True, offering=True, offered=60)
+    assert planned(old) == []
+
+
+def body(**changes: Any) -> dict[str, Any]:
+    container = {
+        "name": "handfast-tunnel",
+        "image": "tunnel:1",
+        "args": ["run", "--standby", "--after-app=10"],
+        "restartPolicy": "Always",
+    }
+    ours = {"name": "handfast-tunnel", "ready": True, "restartCount": 2, "state": {"running": {}}}
+    return {
+        "metadata": {
+            "name": "shop-1",
+            "uid": "u",
+            "creationTimestamp": "2026-01-01T00:00:00Z",
+            "labels": {"handfast.dev/tunnel": "office", "controller-revision-hash": "r1"},
+        },
+        "spec": {"nodeName": "n1", "initContainers": [container], "containers": [{"name": "app"}]},
+        "status": {
+            "conditions": [{"type": "Ready", "status": "False"}],
+            "initContainerStatuses": [ours],
+            "podIP": "10.0.0.1",
+        },
+    } | changes
+
+
+def test_a_pod_is_ready_for_roles_when_its_sidecar_is() -> None:
+    """Its app may wait for the tunnel."""
+    found = PodObject.parse(body())
+    assert found.ready
+    assert found.sidecar == Sidecar("tunnel:1", ready=True, restarts=2, after_app=True)
+    assert found.template == "r1"
+
+
+def test_a_sidecar_that_does_not_run() -> None:
+    waiting = {
+        "name": "handfast-tunnel",
+        "ready": False,
+        "restartCount": 0,
+        "state": {"waiting": {"reason": "ErrImagePull"}},
+    }
+    found = PodObject.parse(body(status={"initContainerStatuses": [waiting]}))
+    assert not found.ready
+    assert found.sidecar is not None
+    assert found.sidecar.trouble == "ErrImagePull"
+
+
+def test_a_label_alone_is_no_tunnel() -> None:
+    assert has_tunnel(body())
+    labelled = body(spec={"containers": [{"name": "tunnel"}]})
+    assert not has_tunnel(labelled)
+    labelled["metadata"]["labels"]["app.kubernetes.io/managed-by"] = "handfast"
+    assert has_tunnel(labelled)
