@@ -22,6 +22,8 @@ _WRONG = {
     "metrics.podMonitor.interval=often": "interval",
     "image.operator.repository=": "repository",
     "operators.replicas=2": "operators",
+    "injector.replicas=0": "replicas",
+    "injector.certManager.issuer=internal": "issuer",
 }
 
 
@@ -88,8 +90,15 @@ def test_secrets_can_neither_be_listed_nor_watched() -> None:
 
 def test_in_some_namespaces_there_is_no_right_in_others() -> None:
     text = template("--set", "watchNamespaces={vpn,lab}", "--set", "crds.enabled=false", "--no-hooks")
-    bound = [body for body in yaml.safe_load_all(text) if body and body["kind"] == "ClusterRoleBinding"]
-    assert [body["roleRef"]["name"] for body in bound] == ["handfast-nodes"]
+    bodies = [body for body in yaml.safe_load_all(text) if body]
+    bound = {body["roleRef"]["name"] for body in bodies if body["kind"] == "ClusterRoleBinding"}
+    assert bound == {"handfast-nodes", "handfast-injector"}
+    (injectors,) = [
+        body
+        for body in bodies
+        if (body["kind"], body["metadata"]["name"]) == ("ClusterRole", "handfast-injector")
+    ]
+    assert all(rule["resourceNames"] for rule in injectors["rules"])
 
 
 def test_the_examples_are_what_the_reference_says() -> None:
