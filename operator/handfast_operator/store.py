@@ -39,6 +39,7 @@ _PLURALS: Final = {
 }
 _OF_THE_CLUSTER: Final = {"MutatingWebhookConfiguration", "Namespace", "Node"}
 _MERGE: Final = "application/merge-patch+json"
+_STRATEGIC: Final = "application/strategic-merge-patch+json"
 
 Conflict = ConflictError
 Failure = DynamicApiError
@@ -124,6 +125,23 @@ class Store:
                 namespace=namespace,
                 content_type=_MERGE,
                 field_manager=manager,
+            )
+        except NotFoundError:
+            return None
+
+    async def merge_lists(
+        self, api: str, kind: str, namespace: str, name: str, patch: Object
+    ) -> Object | None:
+        """A strategic merge: elements of lists are found by their names. None where it is gone."""
+        try:
+            return await self._call(
+                "patch",
+                self._resources[api, kind],
+                body=patch,
+                name=name,
+                namespace=namespace,
+                content_type=_STRATEGIC,
+                field_manager=MANAGER,
             )
         except NotFoundError:
             return None

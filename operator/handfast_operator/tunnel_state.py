@@ -58,7 +58,7 @@ class Sidecar:
     upgrading: str | None = None
     """What was noted when its image was replaced, until that has come to an end."""
     failed: str = ""
-    """The image that it could not be upgraded to."""
+    """The image that it could not be upgraded to, and why."""
 
     @classmethod
     def of(cls, pod: Mapping[str, Any]) -> Sidecar | None:

@@ -24,7 +24,7 @@ WEBHOOK = ("MutatingWebhookConfiguration", "handfast-injector")
 
 def store(**client_config: str) -> FakeStore:
     made = FakeStore()
-    made.objects["Secret", "handfast-injector-tls"] = {"metadata": {"resourceVersion": "1"}}
+    made.objects["Secret", "handfast-injector-tls"] = {"metadata": {"resourceVersion": "0"}}
     made.objects[WEBHOOK] = {
         "metadata": {"name": "handfast-injector", "resourceVersion": "1"},
         "webhooks": [{"name": "pods.handfast.dev", "clientConfig": {"service": {}, **client_config}}],
@@ -70,7 +70,7 @@ def test_whoever_is_slower_takes_the_others() -> None:
     class Slow(FakeStore):
         async def get(self, api: str, kind: str, namespace: str | None, name: str) -> Any:
             """What it reads is from before the other one wrote."""
-            empty = {"metadata": {"resourceVersion": "1"}}
+            empty = {"metadata": {"resourceVersion": "0"}}
             return empty if kind == "Secret" else await world.get(api, kind, namespace, name)
 
     slow = Slow(objects=world.objects)
