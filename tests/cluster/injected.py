@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +18,8 @@ from .outside import Outside
 SIDECAR = "handfast-tunnel"
 STANDBY_LABEL = "handfast.dev/standby"
 WEBHOOK = "handfast-injector"
+_KEEP = "handfast.test/keep"
+"""A finalizer: it keeps a pod, and so its logs, after its end."""
 ALICE = "10.8.0.2"
 """What she has in the tunnel."""
 
@@ -110,3 +113,22 @@ def app_of(api: Api, pod: str) -> Mapping[str, Any]:
     """Identity and restarts of what is not ours in a pod."""
     statuses = api.get("Pod", pod)["status"]["containerStatuses"]
     return {each["name"]: (each["containerID"], each["restartCount"]) for each in statuses}
+
+
+def image_of(pod: Object) -> str:
+    return next(str(each["image"]) for each in pod["spec"]["initContainers"] if each["name"] == SIDECAR)
+
+
+def restarts_of(pod: Object) -> int:
+    statuses = pod["status"].get("initContainerStatuses", ())
+    return next((int(each["restartCount"]) for each in statuses if each["name"] == SIDECAR), 0)
+
+
+@contextmanager
+def kept(api: Api, pod: str) -> Iterator[None]:
+    """After its end, until this one's."""
+    api.patch("Pod", pod, {"metadata": {"finalizers": [_KEEP]}})
+    try:
+        yield
+    finally:
+        api.patch("Pod", pod, {"metadata": {"$deleteFromPrimitiveList/finalizers": [_KEEP]}})

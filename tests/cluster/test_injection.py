@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 
 import pytest
 import yaml
@@ -24,8 +23,11 @@ from .injected import (
     app_of,
     asking,
     deployment,
+    image_of,
     job,
+    kept,
     pod,
+    restarts_of,
     sharing,
     stateful_set,
 )
@@ -37,8 +39,6 @@ from .test_lifecycle import noted
 STOCK_OUTAGE = 15.0
 """Seconds that clients of any other WireGuard need at least, when they are sending."""
 _INJECTORS = f"app.kubernetes.io/name={WEBHOOK}"
-_KEEP = "handfast.test/keep"
-"""A finalizer: it keeps a pod, and so its logs, after its end."""
 
 
 @pytest.fixture
@@ -86,16 +86,6 @@ def test_what_an_app_asks_is_answered_until_it_has_exited(
         words = noted(app.api, old, "asks").keys()
     assert "lost=0" in words
     assert max(int(word[6:]) for word in words if word.startswith("asked=")) >= 3 * 20
-
-
-@contextmanager
-def kept(api: Api, pod: str) -> Iterator[None]:
-    """After its end, until this one's."""
-    api.patch("Pod", pod, {"metadata": {"finalizers": [_KEEP]}})
-    try:
-        yield
-    finally:
-        api.patch("Pod", pod, {"metadata": {"$deleteFromPrimitiveList/finalizers": [_KEEP]}})
 
 
 def test_an_app_that_serves_hands_its_clients_over_at_once(
@@ -180,15 +170,6 @@ def snippet(api: Api, tunnel: str) -> Object:
     system.close()
     made: Object = yaml.safe_load(printed)
     return made
-
-
-def image_of(pod: Object) -> str:
-    return next(str(each["image"]) for each in pod["spec"]["initContainers"] if each["name"] == SIDECAR)
-
-
-def restarts_of(pod: Object) -> int:
-    statuses = pod["status"].get("initContainerStatuses", ())
-    return next((int(each["restartCount"]) for each in statuses if each["name"] == SIDECAR), 0)
 
 
 def reasons(api: Api) -> set[str]:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
 
 from handfast_operator.roles import VAIN_SECONDS, Handover, Thaw, View, plan
 from handfast_operator.tunnel_state import PodObject, Sidecar, has_tunnel
-from handfast_tunnel.control import Role
+from handfast_tunnel.control import Role, Status
+from handfast_tunnel.control.roles import Call, Event, Standing
 
+from .fakes import FakePod, FakeWorld
 from .objects import pod as view_of
 from .test_roles import view
 
@@ -120,3 +125,41 @@ def test_a_label_alone_is_no_tunnel() -> None:
     assert not has_tunnel(labelled)
     labelled["metadata"]["labels"]["app.kubernetes.io/managed-by"] = "handfast"
     assert has_tunnel(labelled)
+
+
+@dataclass
+class Offering(FakePod):
+    """A sidecar that was told to end, and serves on until its offer is taken or withdrawn."""
+
+    offers: bool = True
+    upgrading: str | None = None
+
+    def object(self) -> PodObject:
+        sidecar = Sidecar("tunnel:1", ready=True, restarts=0, after_app=True, upgrading=self.upgrading)
+        return replace(super().object(), sidecar=sidecar)
+
+    def answer(self) -> Status:
+        return replace(super().answer(), offering=self.offers)
+
+    def apply(self, call: Call) -> None:
+        super().apply(call)
+        self.offers = self.offers and call.event is not Event.THAW
+
+
+@pytest.mark.parametrize("upgrading", [None, "noted"])
+def test_the_operator_withdraws_an_offer_that_is_in_vain(
+    monkeypatch: pytest.MonkeyPatch, upgrading: str | None
+) -> None:
+    """A Job's at its second look, a moment later; that of a container which is replaced at once."""
+    now = 100.0
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    world = FakeWorld()
+    pod = Offering("a", world, Standing(Role.ACTIVE, 3, 3), upgrading=upgrading)
+    world.pods.append(pod)
+    conductor, state = world.operator()
+    asyncio.run(world.tick(conductor, state))
+    assert pod.offers is (upgrading is None)
+    now += VAIN_SECONDS
+    asyncio.run(world.tick(conductor, state))
+    assert not pod.offers
+    assert world.active() == ["a"], "it serves to its end"
