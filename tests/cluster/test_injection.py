@@ -12,7 +12,7 @@ from kubernetes.client.exceptions import ApiException
 from tests.lab.namespaces import wait_until
 from tests.lab.probes import Probes
 
-from .api import Api, Object
+from .api import Api, Object, condition
 from .cluster import Cluster
 from .gateways import GATEWAY, SYSTEM, Gateway, install
 from .injected import (
@@ -36,6 +36,7 @@ from .outside import Outside
 from .rights import granted, used
 from .test_lifecycle import noted
 
+_FAILED = "handfast.dev/upgrade-failed"
 STOCK_OUTAGE = 15.0
 """Seconds that clients of any other WireGuard need at least, when they are sending."""
 _INJECTORS = f"app.kubernetes.io/name={WEBHOOK}"
@@ -139,36 +140,40 @@ def test_a_job_ends_with_its_work(app: Injected, outside: Outside, probes: Probe
     app.api.wait("Job", "import", lambda found: found["status"].get("succeeded") == 1, 60)
 
 
-def test_an_upgrade_leaves_app_and_sessions_alone(app: Injected, outside: Outside, probes: Probes) -> None:
-    """From an explicit sidecar with another image, to the operator's: in its place."""
+def test_an_upgrade_leaves_app_and_sessions_alone(
+    app: Injected, machines: Cluster, outside: Outside, probes: Probes
+) -> None:
+    """From an explicit sidecar with another image to the operator's: in its place, once it is tried again."""
     app.prepare()
-    explicit = snippet(app.api, "office")
+    explicit = snippet(machines, app.api, "office")
     (sidecar,) = explicit["spec"]["initContainers"]
     assert sidecar["image"] == TUNNEL
     sidecar["image"] = TUNNEL_2
     shop = pod("shop", asking(ALICE), container(), **explicit["spec"])
+    shop["metadata"]["annotations"] = {_FAILED: f"{TUNNEL} it was so"}
     app.api.apply(shop)
     app.wait_ready()
     client = app.alice(outside, probes)
     app.api.wait_ready("shop")
-    before, shaken = app_of(app.api, "shop"), client.shaken_hands_at()
     log = probes.ask(client.host.node, GATEWAY)
+    wait_until(lambda: log.arrived, 5, "the first answer")
+    before, shaken = app_of(app.api, "shop"), client.shaken_hands_at()
+    assert image_of(app.api.get("Pod", "shop")) == TUNNEL_2
+    assert app.condition("Degraded") == "True"
+    app.api.patch("Pod", "shop", {"metadata": {"annotations": {_FAILED: None}}})
+    app.api.wait("Tunnel", "office", lambda found: condition(found, "Degraded") == "False")
     app.api.wait("Pod", "shop", lambda found: image_of(found) == TUNNEL and restarts_of(found) == 1, 90)
-    wait_until(lambda: "Upgraded" in reasons(app.api), 60, "the operator's word")
+    wait_until(lambda: {"UpgradeFailed", "Upgraded"} <= reasons(app.api), 60, "the operator's words")
     assert app_of(app.api, "shop") == before
     assert client.shaken_hands_at() == shaken
     wait_until(lambda: log.settled(time.monotonic() - 1), 10, "answers")
 
 
-def snippet(api: Api, tunnel: str) -> Object:
-    """As the operator prints it, with the images of its installation."""
-    system = Api(api.kubeconfig, SYSTEM)
-    (first, *_) = system.list("Pod", "app.kubernetes.io/name=handfast-operator")
-    body = yaml.safe_dump({"metadata": {"name": tunnel}, "spec": api.get("Tunnel", tunnel)["spec"]})
-    command = f"handfast-operator snippet <<'END'\n{body}END\n"
-    printed = system.exec(first["metadata"]["name"], "sh", "-c", command)
-    system.close()
-    made: Object = yaml.safe_load(printed)
+def snippet(cluster: Cluster, api: Api, tunnel: str) -> Object:
+    """As docs tell people to have it printed, with the images of the installation."""
+    body = cluster.kubectl("get", "tunnel", tunnel, f"--namespace={api.namespace}", "--output=yaml")
+    where = ("exec", "--stdin", f"--namespace={SYSTEM}", "deploy/handfast", "--")
+    made: Object = yaml.safe_load(cluster.kubectl(*where, "handfast-operator", "snippet", input=body))
     return made
 
 
