@@ -67,7 +67,7 @@ class Sidecar:
         if found is None:
             return None
         statuses = (pod.get("status") or {}).get("initContainerStatuses") or ()
-        status = next((each for each in statuses if each["name"] == SIDECAR.container), {})
+        status: Mapping[str, Any] = next((each for each in statuses if each["name"] == SIDECAR.container), {})
         notes = pod["metadata"].get("annotations") or {}
         return cls(
             image=found["image"],

@@ -95,7 +95,7 @@ class Injected(Gateway):
     def prepare(self, **spec: Any) -> None:
         """The Tunnel and alice: it is in no pod yet."""
         self.api.apply(tunnel(self.name, **spec), peer("alice", self.name, addresses=[ALICE]))
-        self.api.wait("Tunnel", self.name, lambda found: found["status"].get("configGeneration"))
+        self.api.wait("Tunnel", self.name, lambda found: found.get("status", {}).get("configGeneration"))
 
     def alice(self, outside: Outside, probes: Probes) -> GatewayClient:
         """Connected, and echoing what comes through the tunnel."""

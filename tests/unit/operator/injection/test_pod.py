@@ -88,7 +88,8 @@ def test_it_is_the_gateways_container_but_for_names_and_the_end() -> None:
 
 @pytest.mark.parametrize(("grace", "seconds"), [(None, 10), (30, 10), (12, 7), (5, 0), (1, 0)], ids=str)
 def test_after_the_app_it_offers_as_long_as_the_pods_grace_allows(grace: int | None, seconds: int) -> None:
-    made = sidecar(pod(**({} if grace is None else {"terminationGracePeriodSeconds": grace})))
+    spec: dict[str, Any] = {} if grace is None else {"terminationGracePeriodSeconds": grace}
+    made = sidecar(pod(**spec))
     assert f"--after-app={seconds}" in made["args"]
     assert "preStop" not in made["lifecycle"], "a hook would run beside the app's"
 
