@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
+from kubernetes.client.exceptions import ApiException
+
+from tests.lab.namespaces import wait_until
 from tests.lab.probes import Probes
 
 from . import objects
@@ -18,6 +22,7 @@ from .outside import Outside
 SIDECAR = "handfast-tunnel"
 STANDBY_LABEL = "handfast.dev/standby"
 WEBHOOK = "handfast-injector"
+_LAST = re.compile(r"^\S+ (asked|lost)=(\d+)$", re.MULTILINE)
 _KEEP = "handfast.test/keep"
 """A finalizer: it keeps a pod, and so its logs, after its end."""
 ALICE = "10.8.0.2"
@@ -113,6 +118,19 @@ def app_of(api: Api, pod: str) -> Mapping[str, Any]:
     """Identity and restarts of what is not ours in a pod."""
     statuses = api.get("Pod", pod)["status"]["containerStatuses"]
     return {each["name"]: (each["containerID"], each["restartCount"]) for each in statuses}
+
+
+def last_words(api: Api, pod: str) -> dict[str, int]:
+    """How much an app asked after its SIGTERM, and how much of it was lost. (Its log goes soon after that.)"""
+    found: dict[str, int] = {}
+
+    def told() -> bool:
+        with suppress(ApiException):
+            found.update((word, int(count)) for word, count in _LAST.findall(api.logs(pod, "asks")))
+        return len(found) == 2
+
+    wait_until(told, 60, "the app's last words", interval=0.2)
+    return found
 
 
 def image_of(pod: Object) -> str:

@@ -26,6 +26,7 @@ from .injected import (
     image_of,
     job,
     kept,
+    last_words,
     pod,
     restarts_of,
     sharing,
@@ -34,7 +35,6 @@ from .injected import (
 from .objects import TUNNEL, TUNNEL_2, container
 from .outside import Outside
 from .rights import granted, used
-from .test_lifecycle import noted
 
 _FAILED = "handfast.dev/upgrade-failed"
 STOCK_OUTAGE = 15.0
@@ -83,10 +83,10 @@ def test_what_an_app_asks_is_answered_until_it_has_exited(
     app.api.wait_ready(old)
     with kept(app.api, old):
         app.api.delete("Pod", old)
+        told = last_words(app.api, old)
         app.wait_active(old)
-        words = noted(app.api, old, "asks").keys()
-    assert "lost=0" in words
-    assert max(int(word[6:]) for word in words if word.startswith("asked=")) >= 3 * 20
+    assert told["lost"] == 0
+    assert told["asked"] > 20
 
 
 def test_an_app_that_serves_hands_its_clients_over_at_once(

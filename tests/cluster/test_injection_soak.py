@@ -6,7 +6,7 @@ import json
 import random
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from statistics import median
 
@@ -28,12 +28,13 @@ from .injected import (
     deployment,
     image_of,
     kept,
+    last_words,
     restarts_of,
 )
 from .insiders import Insiders
 from .objects import TUNNEL, TUNNEL_2, container
 from .outside import Outside
-from .test_lifecycle import noted
+from .settings import ClusterError
 
 ROUNDS, SEED = 50, 7
 LINGER = 2.0
@@ -47,7 +48,7 @@ class Round:
     silence: float
     """The longest in which alice had no answer of the app, in seconds."""
     lost: int | None
-    """Of what the app asked until its end; None where it did not end."""
+    """Of what the app asked between its SIGTERM and its end; None where it did not end."""
 
 
 @dataclass
@@ -78,13 +79,13 @@ class Scene:
     # Ends of the pod
 
     def ends(self, begin: Callable[[str], object]) -> int:
-        """How many questions of the app were not answered, to its last one."""
+        """How many questions of the app were not answered, from its SIGTERM to its last one."""
         old = self.only
         with kept(self.api, old):
             begin(old)
+            lost = last_words(self.api, old)["lost"]
             self.app.wait_active(old, 90)
-            (lost,) = [word for word in noted(self.api, old, "asks") if word.startswith("lost=")]
-        return int(lost.removeprefix("lost="))
+        return lost
 
     def deleted(self) -> int:
         return self.ends(lambda old: self.api.delete("Pod", old))
@@ -98,9 +99,15 @@ class Scene:
 
     def drained(self) -> int:
         node = str(self.api.get("Pod", self.only)["spec"]["nodeName"])
-        options = ("--ignore-daemonsets", "--delete-emptydir-data", "--force", "--timeout=90s")
+
+        def drain(_: str) -> None:
+            options = ("--ignore-daemonsets", "--delete-emptydir-data", "--force", "--timeout=1s")
+            # It would wait for the pod's end, which is kept.
+            with suppress(ClusterError):
+                self.cluster.kubectl("drain", node, *options)
+
         try:
-            return self.ends(lambda _: self.cluster.kubectl("drain", node, *options, timeout=100))
+            return self.ends(drain)
         finally:
             self.cluster.kubectl("uncordon", node)
 

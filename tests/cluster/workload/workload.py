@@ -2,7 +2,7 @@
 
 workload.py              UDP port 7 echoes, port 8 tells who answers and who asked; both families
 workload.py idle         answers nobody: for a second container of a pod
-workload.py ask ADDRESS  asks such an echo 20 times a second; at its end it tells how many got no answer
+workload.py ask ADDRESS  asks such an echo 20 times a second, and tells what became of that after its SIGTERM
 workload.py reach ADDRESS  the same until the first answer: for what has to be reached before anything begins
 workload.py note WORD    writes WORD and the time to the log of the container, from a hook for instance
 """
@@ -53,21 +53,22 @@ def serve(linger: float, ports: tuple[int, ...]) -> None:
 
 
 def ask(address: str, linger: float, *, once: bool) -> None:
-    """Until SIGTERM, and `linger` seconds longer. What was asked before the first answer does not count."""
+    """Until SIGTERM, and `linger` seconds longer: of these, how many got no answer?"""
     ends: list[float] = []
     signal.signal(signal.SIGTERM, lambda *_: ends.append(time.monotonic() + linger))
-    asked, answered = 0, set[int]()
+    asked, answered, before = 0, set[int](), 0
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as opened:
         while not ends or time.monotonic() < ends[0]:
             with contextlib.suppress(OSError):
                 opened.sendto(asked.to_bytes(8, "big"), (address, ECHO))
+            before += not ends
             asked += 1
             answered |= heard(opened, time.monotonic() + INTERVAL)
             if answered and once:
                 note("reached")
                 return
         answered |= heard(opened, time.monotonic() + PATIENCE)
-    counted = range(min(answered, default=asked), asked)
+    counted = range(before, asked)
     note(f"asked={len(counted)}")
     note(f"lost={len(set(counted) - answered)}")
 
