@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import re
+import subprocess
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
+from tempfile import TemporaryFile
 from typing import Any
 
-from kubernetes.client.exceptions import ApiException
-
-from tests.lab.namespaces import wait_until
 from tests.lab.probes import Probes
 
 from . import objects
 from .api import Api, Object, is_ready
+from .built import program
 from .gateway_client import GatewayClient
 from .gateways import API_VERSION, GATEWAY, TUNNEL_LABEL, Gateway, peer
 from .outside import Outside
@@ -23,8 +23,6 @@ SIDECAR = "handfast-tunnel"
 STANDBY_LABEL = "handfast.dev/standby"
 WEBHOOK = "handfast-injector"
 _LAST = re.compile(r"^\S+ (asked|lost)=(\d+)$", re.MULTILINE)
-_KEEP = "handfast.test/keep"
-"""A finalizer: it keeps a pod, and so its logs, after its end."""
 ALICE = "10.8.0.2"
 """What she has in the tunnel."""
 
@@ -120,17 +118,23 @@ def app_of(api: Api, pod: str) -> Mapping[str, Any]:
     return {each["name"]: (each["containerID"], each["restartCount"]) for each in statuses}
 
 
-def last_words(api: Api, pod: str) -> dict[str, int]:
-    """How much an app asked after its SIGTERM, and how much of it was lost. (Its log goes soon after that.)"""
+@contextmanager
+def last_words(api: Api, pod: str) -> Iterator[dict[str, int]]:
+    """How much an app asks after its SIGTERM, and how much of it is lost: known at the end."""
+    where = ("--kubeconfig", str(api.kubeconfig), "--namespace", api.namespace)
     found: dict[str, int] = {}
-
-    def told() -> bool:
-        with suppress(ApiException):
-            found.update((word, int(count)) for word, count in _LAST.findall(api.logs(pod, "asks")))
-        return len(found) == 2
-
-    wait_until(told, 60, "the app's last words", interval=0.2)
-    return found
+    with TemporaryFile("w+") as log:
+        command = [str(program("kubectl")), *where, "logs", "--follow", pod, "--container=asks"]
+        following = subprocess.Popen(command, stdout=log)
+        try:
+            yield found
+            following.wait(60)
+        finally:
+            following.kill()
+            following.wait()
+        log.seek(0)
+        found.update((word, int(count)) for word, count in _LAST.findall(log.read()))
+    assert len(found) == 2, "the app has not told what became of its questions"
 
 
 def image_of(pod: Object) -> str:
@@ -140,13 +144,3 @@ def image_of(pod: Object) -> str:
 def restarts_of(pod: Object) -> int:
     statuses = pod["status"].get("initContainerStatuses", ())
     return next((int(each["restartCount"]) for each in statuses if each["name"] == SIDECAR), 0)
-
-
-@contextmanager
-def kept(api: Api, pod: str) -> Iterator[None]:
-    """After its end, until this one's."""
-    api.patch("Pod", pod, {"metadata": {"finalizers": [_KEEP]}})
-    try:
-        yield
-    finally:
-        api.patch("Pod", pod, {"metadata": {"$deleteFromPrimitiveList/finalizers": [_KEEP]}})

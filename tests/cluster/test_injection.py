@@ -25,7 +25,6 @@ from .injected import (
     deployment,
     image_of,
     job,
-    kept,
     last_words,
     pod,
     restarts_of,
@@ -81,9 +80,8 @@ def test_what_an_app_asks_is_answered_until_it_has_exited(
     app.alice(outside, probes)
     old = app.only()
     app.api.wait_ready(old)
-    with kept(app.api, old):
+    with last_words(app.api, old) as told:
         app.api.delete("Pod", old)
-        told = last_words(app.api, old)
         app.wait_active(old)
     assert told["lost"] == 0
     assert told["asked"] > 20

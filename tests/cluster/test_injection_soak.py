@@ -6,7 +6,7 @@ import json
 import random
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from statistics import median
 
@@ -27,14 +27,12 @@ from .injected import (
     asking,
     deployment,
     image_of,
-    kept,
     last_words,
     restarts_of,
 )
 from .insiders import Insiders
 from .objects import TUNNEL, TUNNEL_2, container
 from .outside import Outside
-from .settings import ClusterError
 
 ROUNDS, SEED = 50, 7
 LINGER = 2.0
@@ -81,11 +79,10 @@ class Scene:
     def ends(self, begin: Callable[[str], object]) -> int:
         """How many questions of the app were not answered, from its SIGTERM to its last one."""
         old = self.only
-        with kept(self.api, old):
+        with last_words(self.api, old) as words:
             begin(old)
-            lost = last_words(self.api, old)["lost"]
             self.app.wait_active(old, 90)
-        return lost
+        return words["lost"]
 
     def deleted(self) -> int:
         return self.ends(lambda old: self.api.delete("Pod", old))
@@ -100,14 +97,9 @@ class Scene:
     def drained(self) -> int:
         node = str(self.api.get("Pod", self.only)["spec"]["nodeName"])
 
-        def drain(_: str) -> None:
-            options = ("--ignore-daemonsets", "--delete-emptydir-data", "--force", "--timeout=1s")
-            # It would wait for the pod's end, which is kept.
-            with suppress(ClusterError):
-                self.cluster.kubectl("drain", node, *options)
-
+        options = ("--ignore-daemonsets", "--delete-emptydir-data", "--force", "--timeout=90s")
         try:
-            return self.ends(drain)
+            return self.ends(lambda _: self.cluster.kubectl("drain", node, *options, timeout=100))
         finally:
             self.cluster.kubectl("uncordon", node)
 
