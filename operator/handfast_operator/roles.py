@@ -225,7 +225,10 @@ def plan(view: View) -> list[Action]:
 
 
 def pending(view: View) -> bool:
-    """Is there anything to do, now or in a moment?"""
+    """Is there anything to do, now or in a moment? An app that ends will leave its tunnel to the next pod."""
+    winner = active(view.pods)
+    if winner is not None and winner.after_app and winner.terminating and len(view.pods) > 1:
+        return True
     return bool(plan(replace(view, pods=[replace(pod, unsettled=False) for pod in view.pods])))
 
 

@@ -37,7 +37,9 @@ from .outside import Outside
 ROUNDS, SEED = 50, 7
 LINGER = 2.0
 BOUND = 10.0
-"""Seconds without an answer, at most."""
+"""Seconds without an answer of an app that goes on, at most;"""
+NEXT_BOUND = 30.0
+"""and of one that ends, until the next one has begun, has the tunnel and answers."""
 
 
 @dataclass
@@ -213,4 +215,5 @@ def test_an_app_loses_nothing_that_it_could_have_kept(api: Api, machines: Cluste
         lost = sum(result.lost or 0 for result in seen)
         print(f"| {event} | {len(seen)} | {median(silences):.1f} | {max(silences):.1f} | {lost} |")
     assert not [result for result in done if result.lost]
-    assert max(result.silence for result in done) < BOUND
+    for result in done:
+        assert result.silence < (BOUND if result.lost is None else NEXT_BOUND), result

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from handfast_operator.roles import VAIN_SECONDS, Handover, Thaw, View, plan
+from handfast_operator.roles import VAIN_SECONDS, Handover, Thaw, View, pending, plan
 from handfast_operator.tunnel_state import PodObject, Sidecar, has_tunnel
 from handfast_tunnel.control import Role, Status
 from handfast_tunnel.control.roles import Call, Event, Standing
@@ -38,6 +38,14 @@ def test_while_the_app_runs_nothing_moves() -> None:
 def test_when_the_app_has_ended_its_sessions_move() -> None:
     old = active(terminating=True, offering=True)
     assert planned(old, NEW) == [Handover(old, NEW, 5)]
+
+
+def test_an_operator_that_ends_waits_for_an_app_that_ends() -> None:
+    """Both are on a node that is drained, and the next operator would come too late."""
+    old = active(terminating=True)
+    assert pending(view(old, NEW, selected="old"))
+    assert not pending(view(old, selected="old")), "nobody is there to take over"
+    assert not pending(view(active(), NEW, selected="old"))
 
 
 def test_an_offer_waits_for_a_pod_that_starts() -> None:
