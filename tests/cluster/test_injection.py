@@ -179,6 +179,7 @@ def reasons(api: Api) -> set[str]:
     return {each["reason"] for each in api.list("Event")}
 
 
+@pytest.mark.soak
 @pytest.mark.disturbs_nodes
 def test_without_injectors_pods_go_on_and_new_ones_are_refused(
     app: Injected, outside: Outside, probes: Probes
