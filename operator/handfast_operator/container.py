@@ -47,12 +47,19 @@ def of_gateway(spec: TunnelSpec, settings: Settings, *, host_port: bool) -> Obje
     made = _container(spec, settings, GATEWAY)
     if host_port:
         made["ports"][0]["hostPort"] = spec.listen_port
-    made["lifecycle"] = {"preStop": _offer(), **made["lifecycle"]}
+    made["lifecycle"] = {
+        "preStop": _offer(),
+        "postStart": {"exec": {"command": ["handfast-tunnel", "handshake", "--no-wait"]}},
+    }
     return made
 
 
 def of_sidecar(spec: TunnelSpec, settings: Settings, *, grace: int, alone: bool) -> Object:
-    """A native sidecar. `grace` is its pod's; `alone`: no other pod has the same Tunnel."""
+    """A native sidecar. `grace` is its pod's; `alone`: no other pod has the same Tunnel.
+
+    No hook after its start: that would shake hands with clients whose sessions went on through an upgrade, and
+    the process greets the others by itself.
+    """
     made = _container(spec, settings, SIDECAR) | {"restartPolicy": "Always"}
     seconds = max(0, min(OFFER_SECONDS, grace - ENDING_SECONDS))
     if not alone:
@@ -61,7 +68,7 @@ def of_sidecar(spec: TunnelSpec, settings: Settings, *, grace: int, alone: bool)
         # A sidecar's SIGTERM comes when its app has ended; its hook would run beside the app's.
         made["args"].append(f"{AFTER_APP}={seconds}")
     elif spec.hands_over == "Auto":
-        made["lifecycle"] = {"preStop": _offer(f"--seconds={seconds}"), **made["lifecycle"]}
+        made["lifecycle"] = {"preStop": _offer(f"--seconds={seconds}")}
     # A pod's own settings hold for all of its containers.
     made["securityContext"] |= {"runAsNonRoot": False, "runAsGroup": 0}
     return made
@@ -115,7 +122,6 @@ def _container(spec: TunnelSpec, settings: Settings, naming: Naming) -> Object:
         "resources": resources,
         "startupProbe": _probe("/startupz", metrics, period=1, failures=START_SECONDS),
         "readinessProbe": _probe("/readyz", metrics, period=2, failures=2),
-        "lifecycle": {"postStart": {"exec": {"command": ["handfast-tunnel", "handshake", "--no-wait"]}}},
         "volumeMounts": _mounts(spec, naming),
     }
 
