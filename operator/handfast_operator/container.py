@@ -57,8 +57,8 @@ def of_gateway(spec: TunnelSpec, settings: Settings, *, host_port: bool) -> Obje
 def of_sidecar(spec: TunnelSpec, settings: Settings, *, grace: int, alone: bool) -> Object:
     """A native sidecar. `grace` is its pod's; `alone`: no other pod has the same Tunnel.
 
-    No hook after its start: that would shake hands with clients whose sessions went on through an upgrade, and
-    the process greets the others by itself.
+    No hook after its start: that would shake hands with clients whose sessions went on through an upgrade,
+    and the process greets the others by itself.
     """
     made = _container(spec, settings, SIDECAR) | {"restartPolicy": "Always"}
     seconds = max(0, min(OFFER_SECONDS, grace - ENDING_SECONDS))
