@@ -15,7 +15,7 @@ import pytest
 from tests.lab.namespaces import wait_until
 from tests.lab.probes import Log, Probes
 
-from .api import Api
+from .api import Api, is_ready
 from .cluster import Cluster
 from .gateways import GATEWAY, SYSTEM, install
 from .injected import (
@@ -132,8 +132,10 @@ class Scene:
 
         def patch(name: str) -> None:
             count = restarts_of(self.api.get("Pod", name))
-            other = {"spec": {"initContainers": [{"name": SIDECAR, "image": TUNNEL_2}]}}
-            self.api.patch("Pod", name, other)
+            self.change(name, TUNNEL_2, f"{TUNNEL} not yet")
+            self.api.wait("Pod", name, lambda found: restarts_of(found) == count + 1 and is_ready(found), 90)
+            self.settle(time.monotonic())
+            self.change(name, TUNNEL_2, None)
             self.api.wait(
                 "Pod",
                 name,
@@ -144,10 +146,19 @@ class Scene:
                 ),
                 120,
             )
+            self.settle(time.monotonic())
             assert self.app.condition("Degraded") == "False"
             assert self.methods(name) == {"resumed"}
 
         self.stays(patch)
+
+    def change(self, name: str, image: str, held: str | None) -> None:
+        """Give the sidecar an image; the operator replaces it unless that is said to have failed before."""
+        note = {"handfast.dev/upgrade-failed": held}
+        sidecar = {"name": SIDECAR, "image": image}
+        self.api.patch(
+            "Pod", name, {"metadata": {"annotations": note}, "spec": {"initContainers": [sidecar]}}
+        )
 
     def injectors_replaced(self) -> None:
         options = (f"--namespace={SYSTEM}", f"deployment/{WEBHOOK}")
