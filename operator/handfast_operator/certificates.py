@@ -7,6 +7,7 @@ as the operator. Time is an argument.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Final
@@ -34,14 +35,22 @@ class Credentials:
     def parsed(self) -> x509.Certificate:
         return x509.load_pem_x509_certificate(self.certificate.encode())
 
+    def fits(self) -> bool:
+        """Whether both can be read, and belong together."""
+        try:
+            key = serialization.load_pem_private_key(self.key.encode(), password=None)
+            return bool(key.public_key() == self.parsed.public_key())
+        except (TypeError, ValueError):
+            return False
+
 
 def tunnel_uri(namespace: str, tunnel: str) -> str:
     return f"handfast://{namespace}/{tunnel}"
 
 
-def make_authority(now: float) -> Credentials:
+def make_authority(now: float, common_name: str = "Handfast control") -> Credentials:
     key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "Handfast control")])
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)])
     usage = x509.KeyUsage(
         digital_signature=False,
         content_commitment=False,
@@ -64,11 +73,17 @@ def make_authority(now: float) -> Credentials:
 
 
 def operator_leaf(authority: Credentials, now: float) -> Credentials:
-    return _leaf(authority, OPERATOR_URI, ExtendedKeyUsageOID.CLIENT_AUTH, now)
+    return _leaf(authority, [_uri(OPERATOR_URI)], ExtendedKeyUsageOID.CLIENT_AUTH, now)
 
 
 def tunnel_leaf(authority: Credentials, namespace: str, tunnel: str, now: float) -> Credentials:
-    return _leaf(authority, tunnel_uri(namespace, tunnel), ExtendedKeyUsageOID.SERVER_AUTH, now)
+    names = [_uri(tunnel_uri(namespace, tunnel))]
+    return _leaf(authority, names, ExtendedKeyUsageOID.SERVER_AUTH, now)
+
+
+def webhook_leaf(authority: Credentials, hosts: Sequence[str], now: float) -> Credentials:
+    """For the injector, which the API server asks by a name of its Service."""
+    return _leaf(authority, [x509.DNSName(host) for host in hosts], ExtendedKeyUsageOID.SERVER_AUTH, now)
 
 
 def renewal(certificate: str) -> float:
@@ -81,6 +96,13 @@ def expiry(certificate: str) -> float:
     return x509.load_pem_x509_certificate(certificate.encode()).not_valid_after_utc.timestamp()
 
 
+def hosts(certificate: str) -> tuple[str, ...]:
+    """By which a server is asked."""
+    found = x509.load_pem_x509_certificate(certificate.encode())
+    names = found.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    return tuple(names.get_values_for_type(x509.DNSName))
+
+
 def issued_by(certificate: str, authority: str) -> bool:
     issuer = x509.load_pem_x509_certificate(authority.encode())
     try:
@@ -90,7 +112,13 @@ def issued_by(certificate: str, authority: str) -> bool:
     return True
 
 
-def _leaf(authority: Credentials, uri: str, usage: x509.ObjectIdentifier, now: float) -> Credentials:
+def _uri(text: str) -> x509.GeneralName:
+    return x509.UniformResourceIdentifier(text)
+
+
+def _leaf(
+    authority: Credentials, names: Sequence[x509.GeneralName], usage: x509.ObjectIdentifier, now: float
+) -> Credentials:
     key = ec.generate_private_key(ec.SECP256R1())
     issuer_key = serialization.load_pem_private_key(authority.key.encode(), password=None)
     assert isinstance(issuer_key, ec.EllipticCurvePrivateKey)
@@ -98,7 +126,7 @@ def _leaf(authority: Credentials, uri: str, usage: x509.ObjectIdentifier, now: f
     certificate = (
         _builder(x509.Name([]), issuer.subject, key, _time(now), LEAF_LIFE)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-        .add_extension(x509.SubjectAlternativeName([x509.UniformResourceIdentifier(uri)]), critical=True)
+        .add_extension(x509.SubjectAlternativeName(names), critical=True)
         .add_extension(x509.ExtendedKeyUsage([usage]), critical=True)
         .add_extension(
             x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer_key.public_key()), critical=False

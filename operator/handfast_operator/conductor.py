@@ -97,11 +97,11 @@ class Conductor:
             pods=self.views(pods),
             hand_over_from=self._asked,
             selected=state.selected,
-            has_service=spec.gateway is not None and workload.has_service(spec.gateway),
+            has_service=workload.has_service(spec.exposed),
             last_active=active.get("pod"),
             term=max(self.lease_term(), active.get("term", 0), state.term_floor),
             last_term=active.get("term", 0),
-            handover=spec.recovery.handover != "Never",
+            handover=spec.hands_over != "Never",
         )
 
     @property
@@ -166,8 +166,11 @@ class Conductor:
     def _note_ends(self, pods: list[PodObject]) -> None:
         now = time.monotonic()
         for pod in pods:
+            seen = self.state.seen[pod.uid]
+            offering = seen.answer is not None and seen.answer.offering
+            seen.offering_since = (seen.offering_since or now) if offering else None
+            seen.offered = now - seen.offering_since if seen.offering_since is not None else 0.0
             if pod.terminating:
-                seen = self.state.seen[pod.uid]
                 seen.ending_since = seen.ending_since or now
                 seen.unsettled = now - seen.ending_since < PROXY_SECONDS
 

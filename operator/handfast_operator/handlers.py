@@ -12,7 +12,7 @@ from .leader import Operator
 from .membership import PeerObject
 from .names import TUNNEL_LABEL
 from .resources import GROUP, VERSION
-from .tunnel_state import PodObject, TunnelObject
+from .tunnel_state import PodObject, TunnelObject, has_tunnel
 
 _TUNNELS = (GROUP, VERSION, "tunnels")
 _PEERS = (GROUP, VERSION, "peers")
@@ -56,7 +56,7 @@ def _indices(made: kopf.OperatorRegistry, operator: Operator) -> None:
 
     @kopf.index("pods", id="pods", registry=made, **_OURS)
     async def pods(body: kopf.Body, namespace: str | None, labels: Mapping[str, str], **_: Any) -> Any:
-        return {(namespace, labels[TUNNEL_LABEL]): PodObject.parse(body)}
+        return {(namespace, labels[TUNNEL_LABEL]): PodObject.parse(body)} if has_tunnel(body) else None
 
     @kopf.on.startup(registry=made)
     async def begin(settings: kopf.OperatorSettings, **indices: Any) -> None:

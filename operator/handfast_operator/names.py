@@ -11,6 +11,13 @@ ROLES = "handfast-roles"
 
 TUNNEL_LABEL = f"{GROUP}/tunnel"
 POD_LABEL = f"{GROUP}/pod"
+STANDBY_LABEL = f"{GROUP}/standby"
+"""On pods that share an injected Tunnel: "true" says that their apps may be without it."""
+UPGRADING = f"{GROUP}/upgrading"
+"""Annotation of a pod whose sidecar's image was replaced in its place: what it was like before."""
+UPGRADE_FAILED = f"{GROUP}/upgrade-failed"
+"""Annotation of a pod: the image that its sidecar could not be upgraded to, and why. Without it, it is tried
+again."""
 MANAGED_BY = {"app.kubernetes.io/managed-by": MANAGER}
 NOBODY = "nobody"
 """What the Service selects while no pod is active; no pod has this name: theirs end in a dash and five

@@ -19,6 +19,8 @@ FAILURES: Final = 3
 """Probes of the active pod in a row, one a second, before it may count as lost."""
 FREEZE_SECONDS: Final = 5
 """How long the old pod stays frozen without a commit, at most."""
+VAIN_SECONDS: Final = 1.0
+"""An offer is not in vain before: the pod's deletion, or another pod, may only not have been heard of."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,10 +103,22 @@ class PodView:
     """Its node is not ready."""
     unsettled: bool = False
     """Its end was seen a moment ago, and proxies are busy with that."""
+    after_app: bool = False
+    """Its app uses the tunnel until it has exited; the tunnel offers itself then."""
+    offered: float = 0.0
+    """For so many seconds it has been offering."""
+    stays: bool = False
+    """Its container is replaced in its place: sessions stay with it, whatever it offers."""
+
+    @property
+    def offering(self) -> bool:
+        return self.answer is not None and self.answer.offering
 
     @property
     def leaving(self) -> bool:
-        return self.terminating or (self.answer is not None and self.answer.offering)
+        if self.stays:
+            return False
+        return self.terminating and self.offering if self.after_app else self.terminating or self.offering
 
     @property
     def role(self) -> Role | None:
@@ -207,17 +221,14 @@ def plan(view: View) -> list[Action]:
         for pod in view.pods
         if pod is not winner and pod.role in {Role.ACTIVE, Role.DRAINING} and pod.term < winner.term
     ]
-    if repairs:
-        return repairs
-    new = successor(view.pods, winner)
-    ends = winner.leaving and not winner.unsettled
-    if view.handover and new is not None and (ends or winner.term == view.hand_over_from):
-        return [Handover(winner, new, view.next_term)]
-    return []
+    return repairs or _of_one_that_offers(winner, view)
 
 
 def pending(view: View) -> bool:
-    """Is there anything to do, now or in a moment?"""
+    """Is there anything to do, now or in a moment? An app that ends will leave its tunnel to the next pod."""
+    winner = active(view.pods)
+    if winner is not None and winner.after_app and winner.terminating and len(view.pods) > 1:
+        return True
     return bool(plan(replace(view, pods=[replace(pod, unsettled=False) for pod in view.pods])))
 
 
@@ -243,6 +254,27 @@ def successor(pods: Sequence[PodView], old: PodView | None) -> PodView | None:
 
     fit = [pod for pod in standbys(pods) if pod is not old and not pod.leaving]
     return max(fit, key=rank, default=None)
+
+
+def _of_one_that_offers(pod: PodView, view: View) -> list[Action]:
+    if _offers_in_vain(pod, view.pods):
+        return [Thaw(pod, pod.heard)]
+    new = successor(view.pods, pod)
+    ends = pod.leaving and not pod.unsettled
+    if view.handover and new is not None and (ends or pod.term == view.hand_over_from):
+        return [Handover(pod, new, view.next_term)]
+    return []
+
+
+def _offers_in_vain(pod: PodView, pods: Sequence[PodView]) -> bool:
+    """Nobody will follow it, so that its end need not wait: its pod goes on or has done what it was for, as a
+    Job's has, or the next pod begins only when this one is gone."""
+    if not pod.offering or not (pod.stays or pod.after_app):
+        return False
+    if pod.stays:
+        return True
+    alone = all(other is pod or other.terminating or other.leaving for other in pods)
+    return pod.offered >= VAIN_SECONDS and (not pod.terminating or alone)
 
 
 def _without_active(view: View) -> list[Action]:

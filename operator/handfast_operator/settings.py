@@ -35,6 +35,11 @@ class Settings:
     """By which network policies know its pods."""
     metrics_namespaces: Mapping[str, Any] = field(default_factory=dict)
     """A selector of the namespaces that may read metrics; empty: any."""
+    injector: str = "handfast-injector"
+    """The injector's name: its Service, its webhook's configuration, and its Secret with -tls behind it."""
+    injector_tls: str = ""
+    """A folder with the injector's certificate, where something else keeps that, as cert-manager."""
+    injector_port: int = 8443
     health_port: int = 8080
     metrics_port: int = 8081
 
@@ -67,6 +72,9 @@ _VARIABLES: Mapping[str, tuple[str, Any]] = {
     "HANDFAST_SHARED_NETWORKS": ("shared_networks", _words),
     "HANDFAST_OPERATOR_LABELS": ("operator_labels", json.loads),
     "HANDFAST_METRICS_NAMESPACES": ("metrics_namespaces", json.loads),
+    "HANDFAST_INJECTOR": ("injector", str),
+    "HANDFAST_INJECTOR_TLS": ("injector_tls", str),
+    "HANDFAST_INJECTOR_PORT": ("injector_port", int),
     "HANDFAST_HEALTH_PORT": ("health_port", int),
     "HANDFAST_METRICS_PORT": ("metrics_port", int),
 }

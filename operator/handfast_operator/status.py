@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from . import roles
+from . import names, roles
 from .conditions import Finding, conditions
 from .membership import Member, PeerObject
 from .roles import PodView
@@ -55,13 +55,15 @@ def tunnel_findings(state: TunnelState, pods: tuple[PodView, ...]) -> list[Findi
         )
     )
     winner = roles.active(pods)
+    found["Active"] = (
+        Finding("Active", "True", "PodActive", f"{winner.name} serves")
+        if winner
+        else Finding("Active", "False", "NoActivePod", _why_nobody(state, pods))
+    )
     if spec.gateway is not None:
-        found["Active"] = (
-            Finding("Active", "True", "PodActive", f"{winner.name} serves")
-            if winner
-            else Finding("Active", "False", "NoActivePod", _why_nobody(pods))
-        )
         found["StandbyReady"] = _standby(spec.gateway.replicas, pods)
+    elif len(pods) > 1:
+        found["StandbyReady"] = _standby(len(pods), pods)
     found["ForwardingReady"] = _forwarding(state, winner)
     found.setdefault("KeyAvailable", Finding("KeyAvailable", "Unknown", "NotRead"))
     found.setdefault("Degraded", Finding("Degraded", "False", "Fine"))
@@ -85,7 +87,10 @@ def tunnel_findings(state: TunnelState, pods: tuple[PodView, ...]) -> list[Findi
     return [found[name] for name in order if name in found]
 
 
-def _why_nobody(pods: tuple[PodView, ...]) -> str:
+def _why_nobody(state: TunnelState, pods: tuple[PodView, ...]) -> str:
+    if not pods and state.tunnel.spec.gateway is None:
+        label = f"{names.TUNNEL_LABEL}: {state.tunnel.owner.name}"
+        return f"it is in no pod yet: put the label {label} on a pod template in this namespace"
     if not pods:
         return "there is no pod yet: see the events of the Deployment"
     if any(pod.answer for pod in pods):

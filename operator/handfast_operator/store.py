@@ -21,18 +21,25 @@ ANSWER_SECONDS: Final = 10.0
 """A call that takes longer is repeated by whoever made it: nobody waits for a server that is gone."""
 _PLURALS: Final = {
     ("v1", "Event"): "events",
+    ("v1", "Namespace"): "namespaces",
     ("v1", "Node"): "nodes",
     ("v1", "Pod"): "pods",
     ("v1", "Secret"): "secrets",
     ("v1", "Service"): "services",
+    ("admissionregistration.k8s.io/v1", "MutatingWebhookConfiguration"): "mutatingwebhookconfigurations",
     ("apps/v1", "Deployment"): "deployments",
+    ("apps/v1", "ReplicaSet"): "replicasets",
+    ("apps/v1", "StatefulSet"): "statefulsets",
+    ("batch/v1", "Job"): "jobs",
     ("coordination.k8s.io/v1", "Lease"): "leases",
     ("networking.k8s.io/v1", "NetworkPolicy"): "networkpolicies",
     ("policy/v1", "PodDisruptionBudget"): "poddisruptionbudgets",
     (API_VERSION, "Peer"): "peers",
     (API_VERSION, "Tunnel"): "tunnels",
 }
+_OF_THE_CLUSTER: Final = {"MutatingWebhookConfiguration", "Namespace", "Node"}
 _MERGE: Final = "application/merge-patch+json"
+_STRATEGIC: Final = "application/strategic-merge-patch+json"
 
 Conflict = ConflictError
 Failure = DynamicApiError
@@ -105,7 +112,7 @@ class Store:
             return None
 
     async def merge(
-        self, api: str, kind: str, namespace: str, name: str, patch: Object, manager: str = MANAGER
+        self, api: str, kind: str, namespace: str | None, name: str, patch: Object, manager: str = MANAGER
     ) -> Object | None:
         """None where it is gone. With a resourceVersion in `patch`: raises Conflict where it has changed
         since."""
@@ -118,6 +125,23 @@ class Store:
                 namespace=namespace,
                 content_type=_MERGE,
                 field_manager=manager,
+            )
+        except NotFoundError:
+            return None
+
+    async def merge_lists(
+        self, api: str, kind: str, namespace: str, name: str, patch: Object
+    ) -> Object | None:
+        """A strategic merge: elements of lists are found by their names. None where it is gone."""
+        try:
+            return await self._call(
+                "patch",
+                self._resources[api, kind],
+                body=patch,
+                name=name,
+                namespace=namespace,
+                content_type=_STRATEGIC,
+                field_manager=MANAGER,
             )
         except NotFoundError:
             return None
@@ -188,7 +212,7 @@ def _resource(dynamic: Any, api: str, kind: str, plural: str) -> Any:
         group=group,
         api_version=version,
         kind=kind,
-        namespaced=kind != "Node",
+        namespaced=kind not in _OF_THE_CLUSTER,
         verbs=[],
         name=plural,
         client=dynamic,

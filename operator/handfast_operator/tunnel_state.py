@@ -8,7 +8,9 @@ from typing import Any
 
 from handfast_tunnel.control import Configuration, Status
 
+from . import names
 from .conditions import Finding
+from .container import AFTER_APP, GATEWAY, SIDECAR
 from .keys import KeyPair
 from .membership import Membership
 from .requests import from_term
@@ -44,6 +46,48 @@ class TunnelObject:
 
 
 @dataclass(frozen=True, slots=True)
+class Sidecar:
+    """The tunnel's container in a pod that is somebody else's."""
+
+    image: str
+    ready: bool
+    restarts: int
+    after_app: bool
+    trouble: str = ""
+    """Why it does not run, in a word of the kubelet's."""
+    upgrading: str | None = None
+    """What was noted when its image was replaced, until that has come to an end."""
+    failed: str = ""
+    """The image that it could not be upgraded to, and why."""
+
+    @classmethod
+    def of(cls, pod: Mapping[str, Any]) -> Sidecar | None:
+        containers = pod["spec"].get("initContainers") or ()
+        found = next((each for each in containers if each["name"] == SIDECAR.container), None)
+        if found is None:
+            return None
+        statuses = (pod.get("status") or {}).get("initContainerStatuses") or ()
+        status: Mapping[str, Any] = next((each for each in statuses if each["name"] == SIDECAR.container), {})
+        notes = pod["metadata"].get("annotations") or {}
+        return cls(
+            image=found["image"],
+            ready=bool(status.get("ready")),
+            restarts=status.get("restartCount", 0),
+            after_app=any(each.startswith(AFTER_APP) for each in found.get("args") or ()),
+            trouble=(status.get("state") or {}).get("waiting", {}).get("reason", ""),
+            upgrading=notes.get(names.UPGRADING),
+            failed=notes.get(names.UPGRADE_FAILED, ""),
+        )
+
+
+def has_tunnel(pod: Mapping[str, Any]) -> bool:
+    """Whether the pod is a gateway's or was injected; a label alone makes it neither."""
+    own = any(each["name"] == GATEWAY.container for each in pod["spec"]["containers"])
+    managed = (pod["metadata"].get("labels") or {}).items() >= names.MANAGED_BY.items()
+    return (own and managed) or Sidecar.of(pod) is not None
+
+
+@dataclass(frozen=True, slots=True)
 class PodObject:
     """A pod of a Tunnel as the API server has it: what matters of it."""
 
@@ -61,11 +105,14 @@ class PodObject:
     cost: str
     over: bool
     """It has ended, and never answers again."""
+    sidecar: Sidecar | None = None
+    """None: the pod is a gateway's."""
 
     @classmethod
     def parse(cls, body: Mapping[str, Any]) -> PodObject:
         meta, status = body["metadata"], body.get("status") or {}
         labels = meta.get("labels") or {}
+        sidecar = Sidecar.of(body)
         ready = any(
             each["type"] == "Ready" and each["status"] == "True" for each in status.get("conditions") or ()
         )
@@ -76,12 +123,14 @@ class PodObject:
             node=(body.get("spec") or {}).get("nodeName") or "",
             address=status.get("podIP"),
             host_address=status.get("hostIP"),
-            ready=ready,
+            # An app may wait for the tunnel before it is ready.
+            ready=ready if sidecar is None else sidecar.ready,
             terminating=bool(meta.get("deletionTimestamp")),
-            template=labels.get("pod-template-hash", ""),
+            template=labels.get("pod-template-hash") or labels.get("controller-revision-hash", ""),
             labelled=labels.get("handfast.dev/pod") == meta["name"],
             cost=(meta.get("annotations") or {}).get("controller.kubernetes.io/pod-deletion-cost", ""),
             over=status.get("phase") in {"Succeeded", "Failed"},
+            sidecar=sidecar,
         )
 
     def view(self, seen: Seen) -> PodView:
@@ -97,6 +146,9 @@ class PodObject:
             seen.failures,
             seen.lost,
             seen.unsettled,
+            after_app=self.sidecar is not None and self.sidecar.after_app,
+            offered=seen.offered,
+            stays=self.sidecar is not None and self.sidecar.upgrading is not None and not self.terminating,
         )
 
 
@@ -112,6 +164,10 @@ class Seen:
     """When its deletion was first seen; time.monotonic()."""
     unsettled: bool = False
     """That was a moment ago."""
+    offering_since: float | None = None
+    """As `ending_since`."""
+    offered: float = 0.0
+    """For so long it has been offering."""
 
     @property
     def answer(self) -> Answer | None:

@@ -27,6 +27,7 @@ from .settings import Settings
 from .sidecars import Sidecars
 from .store import Object, Store
 from .tunnel_state import PodObject, TunnelObject, TunnelState
+from .upgrades import Upgrader
 
 QUIET_SECONDS: Final = 0.05
 """How long nothing may change before all of it is looked at,"""
@@ -70,6 +71,7 @@ class Worker:
         self._state: TunnelState | None = None
         self._reconciler: Reconciler | None = None
         self._conductor: Conductor | None = None
+        self._upgrader: Upgrader | None = None
         self._status: dict[str, Any] | None = None
         self._tasks: list[asyncio.Task[None]] = []
         self._conducting = asyncio.Lock()
@@ -185,7 +187,7 @@ class Worker:
             await self._world.announce(peer.subject, "Warning", reason, message)
 
     def _forget(self) -> None:
-        self._state = self._reconciler = self._conductor = self._status = None
+        self._state = self._reconciler = self._conductor = self._upgrader = self._status = None
 
     def _for(self, tunnel: TunnelObject) -> Reconciler:
         if self._state is None or self._state.tunnel.owner != tunnel.owner or self._reconciler is None:
@@ -204,6 +206,8 @@ class Worker:
             clients = Clients(world.store, state, world.announce)
             self._reconciler = Reconciler(world.store, world.settings, world.authority, state, clients)
             self._conductor = Conductor(world.store, world.sidecars, state, world.lease_term, self._announce)
+            image = world.settings.tunnel_image
+            self._upgrader = Upgrader(world.store, world.sidecars, state, image, self._announce)
         self._state.tunnel = tunnel
         return self._reconciler
 
@@ -236,6 +240,8 @@ class Worker:
             if state.service is not None and state.selected is None:
                 state.selected = _selected(state.service)
             await conductor.tick(pods, woken=woken)
+            if self._upgrader is not None:
+                await self._upgrader.tick(pods)
         self._find_endpoint(state, pods)
 
     def _find_endpoint(self, state: TunnelState, pods: list[PodObject]) -> None:

@@ -7,24 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
-from . import names, news
+from . import container, names, news
 from .resources import API_VERSION, TunnelSpec
-from .resources.tunnel import Gateway
+from .resources.tunnel import Gateway, Injection
 from .settings import Settings
 
 Object = dict[str, Any]
-
-CONTAINER: Final = "tunnel"
-RUN_DIRECTORY: Final = "/run/handfast"
-OFFER_SECONDS: Final = 10
-"""How long a pod that ends offers its sessions to a successor."""
-ENDING_SECONDS: Final = 5
-"""From SIGTERM to the end: freeze, store, close."""
-SPARE_SECONDS: Final = 5
-START_SECONDS: Final = 120
-"""How long a container may take to be configured: the first pull of an image is before that."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,21 +48,22 @@ def owner_reference(kind: str, name: str, uid: str) -> Object:
 
 
 def grace_seconds() -> int:
-    return OFFER_SECONDS + ENDING_SECONDS + SPARE_SECONDS
+    return container.OFFER_SECONDS + container.ENDING_SECONDS + container.SPARE_SECONDS
 
 
-def has_service(gateway: Gateway) -> bool:
-    return gateway.exposure in {"ClusterIP", "NodePort", "LoadBalancer"}
+def has_service(exposed: Gateway | Injection) -> bool:
+    return exposed.exposure in {"ClusterIP", "NodePort", "LoadBalancer"}
 
 
 def objects(owner: Owner, spec: TunnelSpec, settings: Settings) -> list[Object]:
     """All that should be there; what is not in it, and was, should go."""
     gateway = spec.gateway
     if gateway is None:
-        return []
+        # The pods are somebody else's, and so is what may reach them, and when they may end.
+        return [service(owner, spec)]
     made = [network_policy(owner, spec, settings), deployment(owner, spec, gateway, settings)]
     if has_service(gateway):
-        made.append(service(owner, spec, gateway))
+        made.append(service(owner, spec))
     if gateway.replicas >= 2:
         made.append(disruption_budget(owner))
     return made
@@ -113,8 +104,8 @@ def _pod(owner: Owner, spec: TunnelSpec, gateway: Gateway, settings: Settings) -
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,
         "terminationGracePeriodSeconds": grace_seconds(),
-        "containers": [_container(spec, gateway, settings)],
-        "volumes": _volumes(owner, spec),
+        "containers": [container.of_gateway(spec, settings, host_port=gateway.exposure == "HostPort")],
+        "volumes": container.volumes(owner.name, spec, container.GATEWAY),
         "topologySpreadConstraints": list(gateway.topology_spread_constraints) or spread,
     }
     optional: Object = {
@@ -129,125 +120,28 @@ def _pod(owner: Owner, spec: TunnelSpec, gateway: Gateway, settings: Settings) -
     return pod
 
 
-def _container(spec: TunnelSpec, gateway: Gateway, settings: Settings) -> Object:
-    port: Object = {"name": names.UDP_PORT_NAME, "containerPort": spec.listen_port, "protocol": "UDP"}
-    if gateway.exposure == "HostPort":
-        port["hostPort"] = spec.listen_port
-    resources = dict(spec.pod.resources)
-    if name := spec.pod.tun_resource_name:
-        resources["limits"] = {**resources.get("limits", {}), name: "1"}
-    return {
-        "name": CONTAINER,
-        "image": settings.tunnel_image,
-        "imagePullPolicy": settings.image_pull_policy,
-        "command": ["handfast-tunnel"],
-        "args": _arguments(),
-        "env": [
-            {"name": "POD_UID", "valueFrom": {"fieldRef": {"fieldPath": "metadata.uid"}}},
-            {"name": "HANDFAST_RUN_DIR", "value": RUN_DIRECTORY},
-        ],
-        "ports": [
-            port,
-            {"name": "control", "containerPort": names.CONTROL_PORT, "protocol": "TCP"},
-            {"name": "metrics", "containerPort": names.METRICS_PORT, "protocol": "TCP"},
-        ],
-        "securityContext": _security(spec.listen_port),
-        "resources": resources,
-        "startupProbe": _probe("/startupz", period=1, failures=START_SECONDS),
-        "readinessProbe": _probe("/readyz", period=2, failures=2),
-        "lifecycle": {
-            "preStop": {"exec": {"command": ["handfast-tunnel", "drain", "--offer"]}},
-            "postStart": {"exec": {"command": ["handfast-tunnel", "handshake", "--no-wait"]}},
-        },
-        "volumeMounts": _mounts(spec),
-    }
-
-
-def _arguments() -> list[str]:
-    options = {
-        "config": "/etc/handfast/config",
-        "state-secret": "/etc/handfast/state",
-        "tls": "/etc/handfast/tls",
-        "state": f"{RUN_DIRECTORY}/state",
-        "run-dir": RUN_DIRECTORY,
-        "control": f"[::]:{names.CONTROL_PORT}",
-        "metrics": f"[::]:{names.METRICS_PORT}",
-        "pod-uid": "$(POD_UID)",
-    }
-    return ["run", *(f"--{name}={value}" for name, value in options.items()), "--standby"]
-
-
-def _security(listen_port: int) -> Object:
-    # Added capabilities reach a user other than root only in the bounding set.
-    capabilities = ["NET_ADMIN", *(["NET_BIND_SERVICE"] if listen_port < 1024 else [])]
-    return {
-        "runAsUser": 0,
-        "allowPrivilegeEscalation": False,
-        "readOnlyRootFilesystem": True,
-        "capabilities": {"drop": ["ALL"], "add": capabilities},
-        "seccompProfile": {"type": "RuntimeDefault"},
-    }
-
-
-def _probe(path: str, period: int, failures: int) -> Object:
-    return {
-        "httpGet": {"path": path, "port": "metrics", "scheme": "HTTP"},
-        "periodSeconds": period,
-        "failureThreshold": failures,
-        "timeoutSeconds": 2,
-    }
-
-
-def _mounts(spec: TunnelSpec) -> list[Object]:
-    read = [
-        {"name": name, "mountPath": f"/etc/handfast/{name}", "readOnly": True}
-        for name in ("config", "state", "tls")
-    ]
-    device = [{"name": "tun", "mountPath": "/dev/net/tun"}] if spec.pod.tun_device == "HostPath" else []
-    written = [
-        {"name": "run", "mountPath": RUN_DIRECTORY},
-        {"name": "run-wireguard", "mountPath": "/run/wireguard"},
-    ]
-    return [*read, *written, *device]
-
-
-def _volumes(owner: Owner, spec: TunnelSpec) -> list[Object]:
-    def secret(name: str, source: str, optional: bool = False) -> Object:
-        volume: Object = {"secretName": source, "defaultMode": 0o400}
-        return {"name": name, "secret": {**volume, "optional": True} if optional else volume}
-
-    volumes = [
-        secret("config", names.config_secret(owner.name)),
-        secret("state", names.state_secret(owner.name), optional=True),
-        secret("tls", names.tls_secret(owner.name)),
-        # What outlives the container, and never touches a disk.
-        {"name": "run", "emptyDir": {"medium": "Memory"}},
-        # Where `wg` looks for the interface.
-        {"name": "run-wireguard", "emptyDir": {"medium": "Memory"}},
-    ]
-    if spec.pod.tun_device == "HostPath":
-        volumes.append({"name": "tun", "hostPath": {"path": "/dev/net/tun", "type": "CharDevice"}})
-    return volumes
-
-
-def service(owner: Owner, spec: TunnelSpec, gateway: Gateway) -> Object:
+def service(owner: Owner, spec: TunnelSpec) -> Object:
     """Without its selector: that is the role's to say (`selector`)."""
+    exposed = spec.exposed
     port: Object = {
         "name": names.UDP_PORT_NAME,
         "port": spec.listen_port,
         "targetPort": spec.listen_port,
         "protocol": "UDP",
     }
-    if gateway.node_port is not None:
-        port["nodePort"] = gateway.node_port
-    made: Object = {"type": gateway.exposure, "ipFamilyPolicy": "PreferDualStack", "ports": [port]}
-    if gateway.exposure != "ClusterIP":
-        made["externalTrafficPolicy"] = gateway.external_traffic_policy
-    if gateway.load_balancer_class is not None:
-        made["loadBalancerClass"] = gateway.load_balancer_class
+    if exposed.node_port is not None:
+        port["nodePort"] = exposed.node_port
+    made: Object = {"type": exposed.exposure, "ipFamilyPolicy": "PreferDualStack", "ports": [port]}
+    if exposed.exposure != "ClusterIP":
+        made["externalTrafficPolicy"] = exposed.external_traffic_policy
+    if exposed.load_balancer_class is not None:
+        made["loadBalancerClass"] = exposed.load_balancer_class
+    if spec.gateway is None:
+        # Whether the app is ready says nothing about its tunnel; it may need that to become so.
+        made["publishNotReadyAddresses"] = True
     metadata = owner.metadata(owner.name)
-    if gateway.service_annotations:
-        metadata["annotations"] = dict(gateway.service_annotations)
+    if exposed.service_annotations:
+        metadata["annotations"] = dict(exposed.service_annotations)
     return {"apiVersion": "v1", "kind": "Service", "metadata": metadata, "spec": made}
 
 
@@ -295,25 +189,23 @@ def endpoint(
     spec: TunnelSpec, service: Mapping[str, Any] | None, host_address: str | None
 ) -> tuple[str | None, str]:
     """Where clients reach the gateway, or None; and where that was read, or why it is not known."""
-    gateway = spec.gateway
+    exposed = spec.exposed
     if spec.client.endpoint:
         return spec.client.endpoint, "spec.client.endpoint"
-    if gateway is None:
-        return None, "the Tunnel has no gateway: set spec.client.endpoint to where its pods are reached"
-    if not has_service(gateway):
+    if not has_service(exposed):
         return _joined(host_address, spec.listen_port), "no pod is active yet"
     if service is None:
         return None, "the Service is not there yet"
-    return _of_service(gateway, service, host_address)
+    return _of_service(exposed, service, host_address)
 
 
 def _of_service(
-    gateway: Gateway, service: Mapping[str, Any], host_address: str | None
+    exposed: Gateway | Injection, service: Mapping[str, Any], host_address: str | None
 ) -> tuple[str | None, str]:
     (port,) = service["spec"]["ports"]
-    if gateway.exposure == "ClusterIP":
+    if exposed.exposure == "ClusterIP":
         return _joined(service["spec"].get("clusterIP"), port["port"]), "the Service's address"
-    if gateway.exposure == "NodePort":
+    if exposed.exposure == "NodePort":
         return _joined(host_address, port.get("nodePort")), "no pod is active yet"
     ingress = service.get("status", {}).get("loadBalancer", {}).get("ingress") or []
     if not ingress:

@@ -27,6 +27,8 @@ from .shared import IMAGES
 CHART = Path(__file__).parents[2] / "charts" / "handfast"
 VALUES = Path(__file__).with_name("values.yaml")
 SYSTEM = "handfast-system"
+OPERATORS = "app.kubernetes.io/name=handfast-operator"
+"""Which pods of that namespace they are."""
 API_VERSION = "handfast.dev/v1alpha1"
 TUNNEL_LABEL = "handfast.dev/tunnel"
 GATEWAY = "10.8.0.1"
@@ -77,7 +79,7 @@ def set_operators(cluster: Cluster, count: int) -> None:
     if count:
         system.wait("Deployment", "handfast", lambda found: found["status"].get("availableReplicas") == count)
     else:
-        wait_until(lambda: not system.list("Pod"), 60, "the operator's end")
+        wait_until(lambda: not system.list("Pod", OPERATORS), 60, "the operator's end")
     system.close()
 
 

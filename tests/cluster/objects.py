@@ -11,6 +11,7 @@ from .shared import IMAGES
 WORKLOAD = f"{IMAGES}/workload:1"
 WORKLOAD_2 = f"{IMAGES}/workload:2"
 TUNNEL = f"{IMAGES}/tunnel:1"
+TUNNEL_2 = f"{IMAGES}/tunnel:2"
 ECHO, WHO = 7, 8
 """UDP ports of the workload: one sends back what comes, the other tells who answers and who asked."""
 

@@ -42,6 +42,13 @@ VALUES: dict[str, list[str]] = {
         "operator.podLabels.team=net",
         "serviceAccount.annotations.c=d",
     ],
+    "no-injector": ["injector.enabled=false"],
+    "cert-manager": ["injector.certManager.enabled=true", "injector.replicas=1"],
+    "cluster-issuer": [
+        "injector.certManager.enabled=true",
+        "injector.certManager.issuerRef.kind=ClusterIssuer",
+        "injector.certManager.issuerRef.name=internal",
+    ],
     "shared-networks": ["sharedNetworks={10.96.0.0/12,fd00::/8}", "operator.logLevel=DEBUG"],
 }
 

@@ -8,6 +8,9 @@ from pathlib import Path
 import pytest
 import yaml
 
+from handfast_operator import names
+from handfast_operator.injection.review import READ_SECONDS
+
 from .built import program
 from .renders import CHART, ROOT, VALUES, rendered, template
 
@@ -22,6 +25,8 @@ _WRONG = {
     "metrics.podMonitor.interval=often": "interval",
     "image.operator.repository=": "repository",
     "operators.replicas=2": "operators",
+    "injector.replicas=0": "replicas",
+    "injector.certManager.issuer=internal": "issuer",
 }
 
 
@@ -88,8 +93,31 @@ def test_secrets_can_neither_be_listed_nor_watched() -> None:
 
 def test_in_some_namespaces_there_is_no_right_in_others() -> None:
     text = template("--set", "watchNamespaces={vpn,lab}", "--set", "crds.enabled=false", "--no-hooks")
-    bound = [body for body in yaml.safe_load_all(text) if body and body["kind"] == "ClusterRoleBinding"]
-    assert [body["roleRef"]["name"] for body in bound] == ["handfast-nodes"]
+    bodies = [body for body in yaml.safe_load_all(text) if body]
+    bound = {body["roleRef"]["name"] for body in bodies if body["kind"] == "ClusterRoleBinding"}
+    assert bound == {"handfast-nodes", "handfast-injector"}
+    (injectors,) = [
+        body
+        for body in bodies
+        if (body["kind"], body["metadata"]["name"]) == ("ClusterRole", "handfast-injector")
+    ]
+    assert all(rule["resourceNames"] for rule in injectors["rules"])
+
+
+def test_who_is_asked_about_which_pods() -> None:
+    """About those of apps with the label, and never about gateways': they start without an injector."""
+    bodies = [body for body in yaml.safe_load_all(template("--no-hooks")) if body]
+    (found,) = [body for body in bodies if body["kind"] == "MutatingWebhookConfiguration"]
+    (webhook,) = found["webhooks"]
+    assert (webhook["failurePolicy"], webhook["reinvocationPolicy"]) == ("Fail", "IfNeeded")
+    assert READ_SECONDS < webhook["timeoutSeconds"] <= 5
+    wanted = {each["key"]: each for each in webhook["objectSelector"]["matchExpressions"]}
+    assert wanted[names.TUNNEL_LABEL]["operator"] == "Exists"
+    others = wanted["app.kubernetes.io/managed-by"]
+    assert others["operator"] == "NotIn"
+    assert names.labels("office")["app.kubernetes.io/managed-by"] in others["values"]
+    (where,) = webhook["namespaceSelector"]["matchExpressions"]
+    assert (where["operator"], where["values"]) == ("NotIn", ["kube-system", "handfast-system"])
 
 
 def test_the_examples_are_what_the_reference_says() -> None:

@@ -12,7 +12,7 @@ from tests.lab.probes import Log, Probes
 
 from .api import Api
 from .cluster import Cluster
-from .gateways import CHART, GATEWAY, SYSTEM, Gateway, helm, peer, release
+from .gateways import CHART, GATEWAY, OPERATORS, SYSTEM, Gateway, helm, peer, release
 from .outside import Outside
 
 RELEASED = CHART.parent / "released"
@@ -111,7 +111,7 @@ def leave_nothing(cluster: Cluster, before: set[str], *namespaces: str) -> None:
     """Whatever the operator made goes without it, but for the key that the Tunnel is to leave."""
     system = Api(cluster.settings.kubeconfig, SYSTEM)
     system.patch("Deployment", "handfast", {"spec": {"replicas": 0}})
-    wait_until(lambda: not system.list("Pod"), 60, "the operator's end")
+    wait_until(lambda: not system.list("Pod", OPERATORS), 60, "the operator's end")
     system.close()
     began = time.monotonic()
     uninstall(cluster)

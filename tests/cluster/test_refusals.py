@@ -66,6 +66,9 @@ TUNNELS: list[tuple[Object, str]] = [
         "externalTrafficPolicy: Local",
     ),
     ({"gateway": {"exposure": "NodePort", "loadBalancerClass": "x"}}, "loadBalancerClass applies to"),
+    ({"injection": {}}, "has pods of its own (gateway) or is injected into others (injection), not both"),
+    ({"injection": {"exposure": "HostPort"}}, "Unsupported value"),
+    ({"injection": {"nodePort": 30000}}, "nodePort applies to"),
     ({"metrics": {"perPeerLimit": 10_001}}, "should be less than or equal to 10000"),
 ]
 PEERS: list[tuple[Object, str]] = [

@@ -54,3 +54,36 @@ helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
   resources: [networkpolicies]
   verbs: [get, create, patch, delete]
 {{- end }}
+
+{{/* What the tunnel's container is made of, wherever it runs. */}}
+{{- define "handfast.tunnel.environment" -}}
+- name: HANDFAST_TUNNEL_IMAGE
+  value: {{ include "handfast.image" (dict "image" .Values.image.tunnel "version" .Chart.AppVersion) | quote }}
+- name: HANDFAST_IMAGE_PULL_POLICY
+  value: {{ .Values.image.pullPolicy }}
+- name: HANDFAST_IMAGE_PULL_SECRETS
+  value: {{ join "," .Values.image.pullSecrets | quote }}
+{{- end }}
+
+{{- define "handfast.injector.selector" -}}
+app.kubernetes.io/name: handfast-injector
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end }}
+
+{{- define "handfast.injector.labels" -}}
+{{ include "handfast.injector.selector" . }}
+{{ omit (include "handfast.labels" . | fromYaml) "app.kubernetes.io/name" "app.kubernetes.io/instance" | toYaml }}
+{{- end }}
+
+{{/* What the injector may read in a namespace with Tunnels. */}}
+{{- define "handfast.injector.rules" -}}
+- apiGroups: [handfast.dev]
+  resources: [tunnels]
+  verbs: [get]
+- apiGroups: [apps]
+  resources: [deployments, replicasets, statefulsets]
+  verbs: [get]
+- apiGroups: [batch]
+  resources: [jobs]
+  verbs: [get]
+{{- end }}

@@ -70,8 +70,9 @@ class Recovery(Model):
     """Strict: no timers but those of the WireGuard paper."""
     burst_per_second: Annotated[int, Field(ge=1, le=100_000)] = 500
     """The most handshakes that are started in a second."""
-    handover: Literal["Auto", "AfterApp", "Never"] = "Auto"
-    """When a pod that ends hands its clients over. AfterApp: when its application has ended."""
+    handover: Literal["Auto", "AfterApp", "Never"] | None = None
+    """When a pod that ends hands its clients over. Auto: at once. AfterApp: when its application has ended,
+    the default of a Tunnel without gateway."""
 
 
 class Forwarding(Model):
@@ -107,7 +108,37 @@ class PodSettings(Model):
     """Requests and limits of the container."""
 
 
-class Gateway(Model):
+_SERVICE_RULES = (
+    (
+        "!has(self.nodePort) || self.exposure in ['NodePort', 'LoadBalancer']",
+        "nodePort applies to exposure NodePort and LoadBalancer only",
+    ),
+    (
+        "self.externalTrafficPolicy == 'Cluster' || self.exposure in ['NodePort', 'LoadBalancer']",
+        "externalTrafficPolicy: Local applies to exposure NodePort and LoadBalancer only",
+    ),
+    (
+        "!has(self.loadBalancerClass) || self.exposure == 'LoadBalancer'",
+        "loadBalancerClass applies to exposure LoadBalancer only",
+    ),
+)
+
+
+class ServiceOptions(Model):
+    """What the Service is like that leads to the active pod."""
+
+    external_traffic_policy: Literal["Cluster", "Local"] = "Cluster"
+    """Local: the gateway sees its clients' own addresses, and a handover waits for the load balancer to
+    notice."""
+    node_port: Annotated[int, Field(ge=1, le=65535)] | None = None
+    """A fixed port on the nodes; else one is chosen."""
+    load_balancer_class: Annotated[str, Field(max_length=253)] | None = None
+    """Which load balancer serves it; else the cluster's default."""
+    service_annotations: Annotated[dict[str, str], Field(max_length=64)] = Field(default_factory=dict)
+    """For the Service, as load balancers ask for."""
+
+
+class Gateway(ServiceOptions):
     """Pods of their own that serve the Tunnel."""
 
     model_config = ConfigDict(
@@ -120,18 +151,7 @@ class Gateway(Model):
                 "self.exposure != 'HostNetwork' || self.acceptHostNetwork",
                 "HostNetwork gives the gateway the node's network: set acceptHostNetwork: true to agree",
             ),
-            (
-                "!has(self.nodePort) || self.exposure in ['NodePort', 'LoadBalancer']",
-                "nodePort applies to exposure NodePort and LoadBalancer only",
-            ),
-            (
-                "self.externalTrafficPolicy == 'Cluster' || self.exposure in ['NodePort', 'LoadBalancer']",
-                "externalTrafficPolicy: Local applies to exposure NodePort and LoadBalancer only",
-            ),
-            (
-                "!has(self.loadBalancerClass) || self.exposure == 'LoadBalancer'",
-                "loadBalancerClass applies to exposure LoadBalancer only",
-            ),
+            *_SERVICE_RULES,
         )
     )
 
@@ -141,15 +161,6 @@ class Gateway(Model):
     """How clients reach the active pod."""
     accept_host_network: bool = False
     """Agrees to what exposure: HostNetwork means for the node."""
-    external_traffic_policy: Literal["Cluster", "Local"] = "Cluster"
-    """Local: the gateway sees its clients' own addresses, and a handover waits for the load balancer to
-    notice."""
-    node_port: Annotated[int, Field(ge=1, le=65535)] | None = None
-    """A fixed port on the nodes; else one is chosen."""
-    load_balancer_class: Annotated[str, Field(max_length=253)] | None = None
-    """Which load balancer serves it; else the cluster's default."""
-    service_annotations: Annotated[dict[str, str], Field(max_length=64)] = Field(default_factory=dict)
-    """For the Service, as load balancers ask for."""
     node_selector: Annotated[dict[str, str], Field(max_length=64)] = Field(default_factory=dict)
     """Labels of the nodes that may run it."""
     tolerations: Annotated[
@@ -164,6 +175,15 @@ class Gateway(Model):
     """How its pods are spread; without any, over nodes where possible."""
     priority_class_name: Annotated[str, Field(max_length=253)] = ""
     """Which pods give way to it."""
+
+
+class Injection(ServiceOptions):
+    """How the pods are reached that the tunnel is injected into."""
+
+    model_config = ConfigDict(json_schema_extra=rules(*_SERVICE_RULES))
+
+    exposure: Literal["ClusterIP", "NodePort", "LoadBalancer"] = "ClusterIP"
+    """How clients reach the active pod."""
 
 
 class Metrics(Model):
@@ -187,6 +207,10 @@ class TunnelSpec(Model):
             (
                 _POOLS_HAVE_GATEWAYS,
                 "a pool needs an address of its family in addresses",
+            ),
+            (
+                "!has(self.gateway) || !has(self.injection)",
+                "a Tunnel has pods of its own (gateway) or is injected into others (injection), not both",
             ),
         )
     )
@@ -246,8 +270,19 @@ class TunnelSpec(Model):
     """How the tunnel's container gets its device and its share of a node."""
     gateway: Gateway | None = None
     """Pods of their own that serve the Tunnel; without it, only pods that it is injected into do."""
+    injection: Injection | None = None
+    """How pods are reached that it is injected into: those with the label handfast.dev/tunnel."""
     metrics: Metrics = Metrics()
     """What is counted for each client."""
+
+    @property
+    def exposed(self) -> Gateway | Injection:
+        """How the active pod is reached."""
+        return self.gateway or self.injection or Injection()
+
+    @property
+    def hands_over(self) -> Literal["Auto", "AfterApp", "Never"]:
+        return self.recovery.handover or ("Auto" if self.gateway else "AfterApp")
 
 
 class ActivePod(Model):

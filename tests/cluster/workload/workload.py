@@ -2,11 +2,14 @@
 
 workload.py              UDP port 7 echoes, port 8 tells who answers and who asked; both families
 workload.py idle         answers nobody: for a second container of a pod
+workload.py ask ADDRESS  asks such an echo 20 times a second, and tells what became of that after its SIGTERM
+workload.py reach ADDRESS  the same until the first answer: for what has to be reached before anything begins
 workload.py note WORD    writes WORD and the time to the log of the container, from a hook for instance
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import selectors
 import signal
@@ -15,6 +18,9 @@ import sys
 import time
 
 ECHO, WHO = 7, 8
+INTERVAL = 0.05
+PATIENCE = 1.0
+"""For the last answers."""
 
 
 def note(word: str, file: str = "/proc/1/fd/1") -> None:
@@ -46,6 +52,37 @@ def serve(linger: float, ports: tuple[int, ...]) -> None:
     note("exit")
 
 
+def ask(address: str, linger: float, *, once: bool) -> None:
+    """Until SIGTERM, and `linger` seconds longer: of these, how many got no answer?"""
+    ends: list[float] = []
+    signal.signal(signal.SIGTERM, lambda *_: ends.append(time.monotonic() + linger))
+    asked, answered, before = 0, set[int](), 0
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as opened:
+        while not ends or time.monotonic() < ends[0]:
+            with contextlib.suppress(OSError):
+                opened.sendto(asked.to_bytes(8, "big"), (address, ECHO))
+            before += not ends
+            asked += 1
+            answered |= heard(opened, time.monotonic() + INTERVAL)
+            if answered and once:
+                note("reached")
+                return
+        answered |= heard(opened, time.monotonic() + PATIENCE)
+    counted = range(before, asked)
+    note(f"asked={len(counted)}")
+    note(f"lost={len(set(counted) - answered)}")
+
+
+def heard(opened: socket.socket, until: float) -> set[int]:
+    """Which questions were answered by then."""
+    found = set[int]()
+    while (left := until - time.monotonic()) > 0:
+        opened.settimeout(left)
+        with contextlib.suppress(OSError):
+            found.add(int.from_bytes(opened.recv(64), "big"))
+    return found
+
+
 def answer(opened: socket.socket) -> None:
     payload, client = opened.recvfrom(65536)
     if opened.getsockname()[1] == WHO:
@@ -57,5 +94,7 @@ def answer(opened: socket.socket) -> None:
 if __name__ == "__main__":
     if sys.argv[1:2] == ["note"]:
         note(sys.argv[2])
+    elif sys.argv[1:2] in (["ask"], ["reach"]):
+        ask(sys.argv[2], float(os.environ.get("LINGER", "0")), once=sys.argv[1] == "reach")
     else:
         serve(float(os.environ.get("LINGER", "0")), () if sys.argv[1:] == ["idle"] else (ECHO, WHO))

@@ -34,8 +34,27 @@ def test_a_gateway_is_four_objects_that_go_with_the_tunnel() -> None:
         assert "blockOwnerDeletion" not in owner
 
 
-def test_without_a_gateway_nothing_runs() -> None:
-    assert objects(OWNER, tunnel_spec(gateway=None), SETTINGS) == []
+def test_without_a_gateway_there_is_a_service_and_nothing_that_binds_other_peoples_pods() -> None:
+    """Neither a policy, which would shut out whom their apps serve, nor a budget."""
+    (service,) = objects(OWNER, tunnel_spec(gateway=None, injection={"exposure": "NodePort"}), SETTINGS)
+    assert (service["kind"], service["spec"]["type"]) == ("Service", "NodePort")
+    assert service["spec"]["publishNotReadyAddresses"], "an app may become ready by its tunnel only"
+    assert "publishNotReadyAddresses" not in made()["Service"]["spec"]
+
+
+def test_without_a_gateway_nothing_is_reached_from_outside_unless_asked_for() -> None:
+    (service,) = objects(OWNER, tunnel_spec(gateway=None), SETTINGS)
+    assert service["spec"]["type"] == "ClusterIP"
+
+
+def test_an_injected_tunnels_endpoint_is_its_services() -> None:
+    assert endpoint(tunnel_spec(gateway=None), CLUSTER_IP, None)[0] == "10.96.1.2:51820"
+
+
+def test_when_a_pod_hands_over() -> None:
+    assert tunnel_spec().hands_over == "Auto"
+    assert tunnel_spec(gateway=None).hands_over == "AfterApp"
+    assert tunnel_spec(gateway=None, recovery={"handover": "Auto"}).hands_over == "Auto"
 
 
 def test_a_disruption_budget_only_where_there_is_a_second_pod() -> None:

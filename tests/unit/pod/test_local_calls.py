@@ -15,7 +15,7 @@ from handfast_tunnel.adapters import control
 from handfast_tunnel.control import Role
 from handfast_tunnel.control.roles import Call, Event, Standing
 from handfast_tunnel.errors import ConfigurationError
-from handfast_tunnel.pod import offer
+from handfast_tunnel.pod import ending, offer
 from handfast_tunnel.pod.accepted import Accepted
 from handfast_tunnel.pod.gateway import Gateway
 from handfast_tunnel.pod.local_calls import answer
@@ -138,7 +138,7 @@ def test_the_hook_leaves_where_the_operator_does_not_call(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr(offer, "SILENCE", 0.3)
+    monkeypatch.setattr(ending, "SILENCE", 0.3)
     gateway = listening(ACTIVE)
     assert offer.offer("wg0", 5.0) == 0
     assert capsys.readouterr().out == "wg0: the operator does not call\n"

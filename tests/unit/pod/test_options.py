@@ -79,3 +79,14 @@ def test_help_fits_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith("usage: handfast-tunnel run --config")
     assert max(map(len, lines)) <= 80
+
+
+def test_a_sidecars_options() -> None:
+    found = parse(["--config=/c", "--standby", "--not-alone", "--after-app=9.5"], {})
+    assert (found.standby, found.alone, found.after_app) == (True, False, 9.5)
+
+
+@pytest.mark.parametrize("text", ["soon", "-1", "nan", "1e9"])
+def test_how_long_an_offer_lasts(text: str) -> None:
+    with pytest.raises(StartError, match="--after-app"):
+        parse(["--config=/c", f"--after-app={text}"], {})

@@ -15,6 +15,8 @@ from ..errors import StartError
 from ..libc import forbid_dumps
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from .tunnel import Tunnel
 
 READY: Final = b"\0"
@@ -45,15 +47,21 @@ def configure_logging(interface: str, level: int) -> None:
     )
 
 
-def end_on_signals(tunnel: Tunnel) -> None:
-    """SIGTERM and SIGINT freeze the tunnel, so that nothing half-done leaves it, and end it with status 0."""
+def end_on_signals(tunnel: Tunnel, before: Callable[[Callable[[], None]], None] | None = None) -> None:
+    """SIGTERM and SIGINT freeze the tunnel, so that nothing half-done leaves it, and end it with status 0.
+
+    With `before`, SIGTERM calls that instead, which calls what it is given when the tunnel may end.
+    """
 
     def end() -> None:
         tunnel.drain(True)
         tunnel.loop.stop(0)
 
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: tunnel.loop.call_soon_threadsafe(end))
+    def told_to_end() -> None:
+        end() if before is None else before(end)
+
+    signal.signal(signal.SIGTERM, lambda *_: tunnel.loop.call_soon_threadsafe(told_to_end))
+    signal.signal(signal.SIGINT, lambda *_: tunnel.loop.call_soon_threadsafe(end))
 
 
 class Background:

@@ -55,8 +55,11 @@ class Gateway:
         standing: Standing,
         pod_uid: str,
         left: Left | None = None,
+        *,
+        alone: bool = True,
     ) -> None:
-        """`left` is where the next process finds what it begins with."""
+        """`left` is where the next process finds what it begins with. Not `alone`: others have the tunnel
+        too, whatever the configuration knows of replicas."""
         self.tunnel = tunnel
         self.configuration = configuration
         self.standing = standing
@@ -76,6 +79,7 @@ class Gateway:
         self._left_generation: int | None = None
         self._left_at = -math.inf
         self._changing = False
+        self._alone = alone
         self._store = store
         self._began = tunnel.loop.now
 
@@ -140,7 +144,9 @@ class Gateway:
         now = self.tunnel.loop.now
         if self.standing.role is Role.DRAINING:
             self._take(Call(Event.TIME, now=now))
-        elif roles.begins_alone(self.standing, self.configuration.tunnel.replicas, self.silence(now)):
+        elif self._alone and roles.begins_alone(
+            self.standing, self.configuration.tunnel.replicas, self.silence(now)
+        ):
             log.warning("nobody has called for %g s, and this is the only replica", roles.ALONE_AFTER)
             self._take(Call(Event.ALONE, term=self.standing.term, now=now))
 
@@ -237,6 +243,17 @@ class Gateway:
     def offer(self) -> None:
         """The pod is to end, and would hand over: the operator sees it in the status."""
         self.offering = self.standing.role in {Role.ACTIVE, Role.DRAINING}
+
+    def stance(self) -> dict[str, object]:
+        """What hooks and people are told of it."""
+        return {
+            "role": self.standing.role,
+            "term": self.standing.term,
+            "generation": self.configuration.generation,
+            "offering": self.offering,
+            "told": self.told,
+            "silence": self.silence(self.tunnel.loop.now),
+        }
 
     def _stale(self, generation: int) -> Refused:
         why = f"generation {generation} is over: this pod is at {self.configuration.generation}"

@@ -43,6 +43,7 @@ from ..core.handover import Handed
 from ..errors import HandfastError, StartError
 from . import server, translate
 from .accepted import LEFT_FILE, STATE_FILE, Accepted, load, load_newest, newest_outline
+from .ending import LastOffer
 from .gateway import Gateway
 from .left import Left
 from .options import PodOptions
@@ -68,7 +69,10 @@ def _serve(options: PodOptions, line: KeeperLine) -> int:
     except HandfastError as error:
         print(f"handfast-tunnel: {error}", file=sys.stderr)
         return 1
-    end_on_signals(pod.gateway.tunnel)
+    if options.after_app is None:
+        end_on_signals(pod.gateway.tunnel)
+    else:
+        end_on_signals(pod.gateway.tunnel, LastOffer(pod.gateway, options.after_app).begin)
     log.info("handfast-tunnel %s runs", __version__)
     status = pod.gateway.tunnel.run()
     for each in pod.servers:
@@ -102,7 +106,7 @@ def _open(options: PodOptions, line: KeeperLine) -> _Pod:
     if memory is not None and memory.committed_term and standing.role is not Role.COMMITTED:
         # The mark is stored twice, because it must not be lost.
         standing = Standing(Role.COMMITTED, memory.committed_term, memory.committed_term)
-    gateway = Gateway(tunnel, accepted, configuration, standing, options.pod_uid, left)
+    gateway = Gateway(tunnel, accepted, configuration, standing, options.pod_uid, left, alone=options.alone)
     offset = time.time() - tunnel.loop.now
     ceiling = state.outbound_timestamp_ceiling if state is not None else None
     gateway.boot(_known(state, offset), translate.stamp_from_text(ceiling), begin)

@@ -36,11 +36,11 @@ def _drain(gateway: Gateway, _request: Request) -> Answer:
 def _offer(gateway: Gateway, _request: Request) -> Answer:
     """The hook then asks for the role until that is gone, or the offer."""
     gateway.offer()
-    yield json.dumps(_role(gateway))
+    yield json.dumps(gateway.stance())
 
 
 def _tell_role(gateway: Gateway, _request: Request) -> Answer:
-    yield json.dumps(_role(gateway))
+    yield json.dumps(gateway.stance())
 
 
 def _handshake(gateway: Gateway, request: Request) -> Answer:
@@ -52,22 +52,10 @@ def _handshake(gateway: Gateway, request: Request) -> Answer:
 
 
 def _status(gateway: Gateway, request: Request) -> Answer:
-    yield json.dumps(_role(gateway))[:-1] + ", "
+    yield json.dumps(gateway.stance())[:-1] + ", "
     pieces = calls.status(gateway.tunnel, request)
     yield next(pieces)[1:]
     yield from pieces
-
-
-def _role(gateway: Gateway) -> dict[str, object]:
-    standing = gateway.standing
-    return {
-        "role": standing.role,
-        "term": standing.term,
-        "generation": gateway.configuration.generation,
-        "offering": gateway.offering,
-        "told": gateway.told,
-        "silence": gateway.silence(gateway.tunnel.loop.now),
-    }
 
 
 _CALLS: Final[Mapping[str, Callable[[Gateway, Request], Answer]]] = {

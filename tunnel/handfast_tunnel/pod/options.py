@@ -32,6 +32,9 @@ options:
   --pod-uid UID             this pod's; else POD_UID of the environment
   --standby                 a new pod waits to be activated; without it, or
                             alone for 10 s, it begins by itself
+  --not-alone               other pods have the same tunnel: it never does
+  --after-app SECONDS       at its end it offers its sessions to another pod,
+                            and serves on meanwhile, for so long at most
   -h, --help
 
 environment:
@@ -47,7 +50,10 @@ _DIRECTORIES: Final = {
     "--run-dir": "/run/handfast",
 }
 _ADDRESSES: Final = {"--control": "[::]:9587", "--metrics": "[::]:9586"}
-_OPTIONS: Final = frozenset({*_DIRECTORIES, *_ADDRESSES, "--pod-uid"})
+_OPTIONS: Final = frozenset({*_DIRECTORIES, *_ADDRESSES, "--pod-uid", "--after-app"})
+MOST_SECONDS: Final = 3600.0
+"""Of an offer: no pod's end takes longer."""
+_SWITCHES: Final = frozenset({"--standby", "--not-alone"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,12 +68,16 @@ class PodOptions:
     pod_uid: str
     standby: bool
     log_level: int
+    alone: bool = True
+    """Whether it may begin by itself as the only one that there is."""
+    after_app: float | None = None
+    """For so many seconds it offers its sessions when it is to end; None: it ends at once."""
 
 
 def parse(arguments: Sequence[str], environment: Mapping[str, str]) -> PodOptions:
     """Raises StartError."""
     values: dict[str, str] = {}
-    standby = False
+    switches: set[str] = set()
     rest = iter(arguments)
     for argument in rest:
         name, equals, value = argument.partition("=")
@@ -76,8 +86,8 @@ def parse(arguments: Sequence[str], environment: Mapping[str, str]) -> PodOption
             if not text:
                 raise StartError(f"{name} needs a value: see handfast-tunnel run --help")
             values[name] = text
-        elif argument == "--standby":
-            standby = True
+        elif argument in _SWITCHES:
+            switches.add(argument)
         else:
             raise StartError(f"unknown argument {argument!r}: see handfast-tunnel run --help")
     paths = {name: values.get(name, default) for name, default in _DIRECTORIES.items()}
@@ -93,8 +103,10 @@ def parse(arguments: Sequence[str], environment: Mapping[str, str]) -> PodOption
         control=addresses["--control"],
         metrics=addresses["--metrics"],
         pod_uid=values.get("--pod-uid") or environment.get("POD_UID", ""),
-        standby=standby,
+        standby="--standby" in switches,
         log_level=LOG_LEVELS.get(environment.get("LOG_LEVEL", ""), logging.INFO),
+        alone="--not-alone" not in switches,
+        after_app=_seconds("--after-app", values["--after-app"]) if "--after-app" in values else None,
     )
 
 
@@ -103,3 +115,13 @@ def _address(name: str, text: str) -> Endpoint:
         return parse_endpoint(text)
     except ValueError as reason:
         raise StartError(f"{name}: {reason}") from None
+
+
+def _seconds(name: str, text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = -1.0
+    if not 0 <= seconds <= MOST_SECONDS:
+        raise StartError(f"{name} {text}: give seconds from 0 to {MOST_SECONDS:g}")
+    return seconds

@@ -1,0 +1,103 @@
+"""What the API server asks about a pod, and the answer: a patch, or a refusal with its reason."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import logging
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Any, Final
+
+from pydantic import ValidationError
+
+from .. import names
+from ..resources import API_VERSION, TunnelSpec
+from ..settings import Settings
+from .origin import Reader, origin_of
+from .pod import injected
+from .refusals import Asked, refusal
+
+Object = dict[str, Any]
+
+READ_SECONDS: Final = 3.0
+"""For all that is read meanwhile: the API server waits for 5 s (`timeoutSeconds` in the chart)."""
+
+logger = logging.getLogger(__name__)
+
+
+class Refusal(Exception):
+    """The pod is not admitted; the text says why, and what to do."""
+
+
+class Unreadable(Exception):
+    """It is not what an API server sends."""
+
+
+async def answer(review: Mapping[str, Any], reader: Reader, settings: Settings) -> Object:
+    """An AdmissionReview for one; raises Unreadable."""
+    try:
+        request = review["request"]
+        uid, namespace, pod = request["uid"], request["namespace"], request["object"]
+        label = (pod["metadata"].get("labels") or {}).get(names.TUNNEL_LABEL)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise Unreadable(f"this is no AdmissionReview of a pod: {error!r}") from None
+    response: Object = {"uid": uid, "allowed": True}
+    if label is not None:
+        try:
+            response |= _patched(pod, await _changed(pod, namespace, label, reader, settings))
+        except Refusal as reason:
+            name = pod["metadata"].get("name") or pod["metadata"].get("generateName", "")
+            logger.info("%s/%s is refused: %s", namespace, name, reason)
+            response |= {
+                "allowed": False,
+                "status": {"code": HTTPStatus.FORBIDDEN, "reason": "Forbidden", "message": str(reason)},
+            }
+    return {"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "response": response}
+
+
+async def _changed(
+    pod: Mapping[str, Any], namespace: str, tunnel: str, reader: Reader, settings: Settings
+) -> Object:
+    """The pod's new spec; raises Refusal."""
+    asked = await _look(pod, namespace, tunnel, reader)
+    if reason := refusal(asked):
+        raise Refusal(f"handfast: {reason}")
+    assert asked.spec is not None
+    return injected(pod, tunnel, asked.spec, settings)
+
+
+async def _look(pod: Mapping[str, Any], namespace: str, tunnel: str, reader: Reader) -> Asked:
+    try:
+        async with asyncio.timeout(READ_SECONDS):
+            found, where, origin = await asyncio.gather(
+                reader.get(API_VERSION, "Tunnel", namespace, tunnel) if tunnel else _nothing(),
+                reader.get("v1", "Namespace", None, namespace),
+                origin_of(pod, namespace, reader),
+            )
+        spec = TunnelSpec.model_validate(found["spec"]) if found is not None else None
+    except ValidationError as error:
+        raise Refusal(f"handfast: this injector cannot read the Tunnel {tunnel}: {error}") from None
+    except Exception as error:
+        # Whatever it is, the pod is tried again by what makes it.
+        why = str(error) or type(error).__name__
+        raise Refusal(f"handfast: the injector cannot ask the API server about this pod: {why}") from error
+    labels = (where or {}).get("metadata", {}).get("labels") or {}
+    return Asked(pod, namespace, labels, tunnel, spec, origin)
+
+
+async def _nothing() -> None:
+    return None
+
+
+def _patched(pod: Mapping[str, Any], spec: Mapping[str, Any]) -> Object:
+    """`add` also replaces what is there."""
+    changes = [
+        {"op": "add", "path": f"/spec/{name}", "value": value}
+        for name, value in spec.items()
+        if pod["spec"].get(name) != value
+    ]
+    if not changes:
+        return {}
+    return {"patchType": "JSONPatch", "patch": base64.b64encode(json.dumps(changes).encode()).decode()}

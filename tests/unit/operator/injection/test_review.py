@@ -1,0 +1,125 @@
+"""What the API server is answered."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+from typing import Any
+
+import pytest
+
+from handfast_operator.injection import review as reviews
+from handfast_operator.injection.origin import Origin, origin_of
+from handfast_operator.injection.review import Unreadable, answer
+from handfast_operator.settings import Settings
+
+from .pods import SETTINGS, FakeReader, pod, reader, review
+
+
+def answered(asked: Any, known: FakeReader | None = None, settings: Settings = SETTINGS) -> dict[str, Any]:
+    found = asyncio.run(answer(asked, known or reader(), settings))
+    response: dict[str, Any] = found["response"]
+    assert response["uid"] == "uid-of-request"
+    return response
+
+
+def patched(before: Any, response: dict[str, Any]) -> Any:
+    """As the API server applies a patch: `add` only, of members of the spec."""
+    after = json.loads(json.dumps(before))
+    for change in json.loads(base64.b64decode(response["patch"])):
+        where, _, member = change["path"][1:].rpartition("/")
+        assert (change["op"], where) == ("add", "spec")
+        after["spec"][member] = change["value"]
+    return after
+
+
+def test_a_pod_gets_the_tunnel() -> None:
+    response = answered(review(pod()))
+    assert response["allowed"]
+    after = patched(pod(), response)
+    assert [each["name"] for each in after["spec"]["initContainers"]] == ["handfast-tunnel"]
+    assert after["spec"]["containers"] == pod()["spec"]["containers"]
+
+
+def test_the_second_time_nothing_changes() -> None:
+    after = patched(pod(), answered(review(pod())))
+    assert answered(review(after)) == {"uid": "uid-of-request", "allowed": True}
+
+
+def test_a_pod_without_the_label_is_let_by() -> None:
+    asked = pod()
+    del asked["metadata"]["labels"]
+    assert answered(review(asked)) == {"uid": "uid-of-request", "allowed": True}
+
+
+def test_a_refusal_is_a_sentence() -> None:
+    response = answered(review(pod(shareProcessNamespace=True)))
+    assert not response["allowed"]
+    assert response["status"]["code"] == 403
+    assert response["status"]["message"].startswith("handfast: with shareProcessNamespace: true")
+    assert "patch" not in response
+
+
+def test_without_its_api_server_the_injector_refuses_and_says_why() -> None:
+    response = answered(review(pod()), FakeReader(broken=True))
+    assert "cannot ask the API server about this pod: nobody listens" in response["status"]["message"]
+
+
+def test_a_slow_api_server_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The one that asks gives up after 5 s, with a sentence of its own."""
+
+    class Slow(FakeReader):
+        async def get(self, *_: Any) -> None:
+            await asyncio.sleep(60)
+
+    monkeypatch.setattr(reviews, "READ_SECONDS", 0.05)
+    assert "TimeoutError" in answered(review(pod()), Slow())["status"]["message"]
+
+
+def test_a_tunnel_that_a_newer_release_has_made() -> None:
+    response = answered(review(pod()), reader(addresses="10.8.0.1/24"))
+    assert "cannot read the Tunnel office" in response["status"]["message"]
+
+
+@pytest.mark.parametrize("asked", [{}, [], {"request": None}, {"request": {"uid": "1"}}])
+def test_what_is_no_review(asked: Any) -> None:
+    with pytest.raises(Unreadable, match="no AdmissionReview"):
+        asyncio.run(answer(asked, reader(), SETTINGS))
+
+
+def origin(made: Any, known: FakeReader) -> Origin | None:
+    return asyncio.run(origin_of(made, "vpn", known))
+
+
+def test_a_deployments_replicas_count_not_those_of_its_half_rolled_out_set() -> None:
+    known = reader()
+    owner = {"apiVersion": "apps/v1", "kind": "Deployment", "name": "shop", "controller": True}
+    known.add("apps/v1", "ReplicaSet", "shop-7d9", {"replicas": 1}, ownerReferences=[owner])
+    known.add("apps/v1", "Deployment", "shop", {"replicas": 3})
+    asked = pod(owner=("ReplicaSet", "shop-7d9"))
+    assert origin(asked, known) == Origin("Deployment", "shop", 3)
+    assert "Deployment shop has 3 pods" in answered(review(asked), known)["status"]["message"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "spec", "replicas"),
+    [
+        ("ReplicaSet", {"replicas": 2}, 2),
+        ("StatefulSet", {"replicas": 4}, 4),
+        ("StatefulSet", {}, 1),
+        ("Job", {"parallelism": 2}, 2),
+        ("Job", {"completions": 5}, 1),
+    ],
+)
+def test_who_makes_a_pod(kind: str, spec: Any, replicas: int) -> None:
+    known = reader()
+    known.add("batch/v1" if kind == "Job" else "apps/v1", kind, "shop", spec)
+    assert origin(pod(owner=(kind, "shop")), known) == Origin(kind, "shop", replicas)
+
+
+def test_who_makes_a_pod_may_be_unknown_gone_or_nobody() -> None:
+    assert origin(pod(), reader()) is None
+    assert origin(pod(owner=("StatefulSet", "gone")), reader()) is None
+    assert origin(pod(owner=("Rollout", "shop")), reader()) is None
+    assert origin(pod(owner=("DaemonSet", "shop")), reader()) == Origin("DaemonSet", "shop", None)
