@@ -19,7 +19,7 @@ demo: ## kill a server with real clients on it: their outages, beside wireguard-
 test: ## run all tests
 	@scripts/setup cluster
 	@$(PYTHON) -m tests.cluster images
-	@$(PYTHON) -m pytest -n 2 $(ARGS)
+	@$(PYTHON) -m pytest $(ARGS)
 
 lint: ## check style, format and types
 	@scripts/setup dev
