@@ -47,19 +47,12 @@ def of_gateway(spec: TunnelSpec, settings: Settings, *, host_port: bool) -> Obje
     made = _container(spec, settings, GATEWAY)
     if host_port:
         made["ports"][0]["hostPort"] = spec.listen_port
-    made["lifecycle"] = {
-        "preStop": _offer(),
-        "postStart": {"exec": {"command": ["handfast-tunnel", "handshake", "--no-wait"]}},
-    }
+    made["lifecycle"]["preStop"] = _offer()
     return made
 
 
 def of_sidecar(spec: TunnelSpec, settings: Settings, *, grace: int, alone: bool) -> Object:
-    """A native sidecar. `grace` is its pod's; `alone`: no other pod has the same Tunnel.
-
-    No hook after its start: that would shake hands with clients whose sessions went on through an upgrade,
-    and the process greets the others by itself.
-    """
+    """A native sidecar. `grace` is its pod's; `alone`: no other pod has the same Tunnel."""
     made = _container(spec, settings, SIDECAR) | {"restartPolicy": "Always"}
     seconds = max(0, min(OFFER_SECONDS, grace - ENDING_SECONDS))
     if not alone:
@@ -68,7 +61,7 @@ def of_sidecar(spec: TunnelSpec, settings: Settings, *, grace: int, alone: bool)
         # A sidecar's SIGTERM comes when its app has ended; its hook would run beside the app's.
         made["args"].append(f"{AFTER_APP}={seconds}")
     elif spec.hands_over == "Auto":
-        made["lifecycle"] = {"preStop": _offer(f"--seconds={seconds}")}
+        made["lifecycle"]["preStop"] = _offer(f"--seconds={seconds}")
     # A pod's own settings hold for all of its containers.
     made["securityContext"] |= {"runAsNonRoot": False, "runAsGroup": 0}
     return made
@@ -120,6 +113,7 @@ def _container(spec: TunnelSpec, settings: Settings, naming: Naming) -> Object:
         ],
         "securityContext": _security(spec.listen_port),
         "resources": resources,
+        "lifecycle": {"postStart": {"exec": {"command": ["handfast-tunnel", "handshake", "--no-wait"]}}},
         "startupProbe": _probe("/startupz", metrics, period=1, failures=START_SECONDS),
         "readinessProbe": _probe("/readyz", metrics, period=2, failures=2),
         "volumeMounts": _mounts(spec, naming),

@@ -314,7 +314,7 @@ def test_of_a_session_that_is_new_it_learns_by_difference(fleet: Fleet) -> None:
     """And what it learned outlives its process."""
     until = fleet.operator.carry_sessions(fleet.old, fleet.new)
     began = time.monotonic()
-    assert "1 peer" in fleet.old.handfast("handshake", "--no-wait")
+    assert "1 peer" in fleet.old.handfast("handshake")
     fleet.on_client_cable.wait(Message.RESPONSE, since=began)
     wait_until(lambda: fleet.log.settled(time.monotonic() - 0.5), 10, "answers in the new session")
     fleet.operator.carry_sessions(fleet.old, fleet.new, until)
@@ -373,7 +373,23 @@ def test_hooks_succeed_where_nobody_answers(network: Network) -> None:
         assert "no tunnel answers" in done.stderr
 
 
-def test_the_start_hook_greets_where_the_pod_is_active(fleet: Fleet) -> None:
+def test_the_start_hook_leaves_sessions_alone_that_go_on(
+    network: Network, wireguard_go: Implementation, probes: Probes
+) -> None:
+    fleet = fleet_of(network, wireguard_go, probes, announce="always")
     began = time.monotonic()
-    assert "1 peer" in fleet.old.handfast("handshake", "--no-wait")
+    fleet.old.running.kill()
+    fleet.old.start()
+    assert "0 peers" in fleet.old.handfast("handshake", "--no-wait")
+    assert fleet.wait_for_answers(began) < 10
+    assert fleet.method(fleet.old) == "resumed"
+    assert not fleet.handshakes(began)
+
+
+def test_where_a_pod_may_not_announce_only_people_have_it_greet(fleet: Fleet) -> None:
+    began = time.monotonic()
+    assert "0 peers" in fleet.old.handfast("handshake", "--no-wait")
+    time.sleep(0.5)
+    assert not fleet.handshakes(began)
+    assert "1 peer" in fleet.old.handfast("handshake")
     fleet.on_client_cable.wait(Message.INITIATION, source=fleet.client.host.router_ipv4, since=began)

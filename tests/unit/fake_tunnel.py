@@ -32,6 +32,7 @@ class FakeTunnel:
         self.applying = 0
         self.most_applying = 0
         self.handshakes: list[Sequence[bytes] | None] = []
+        self.greetings = 0
         self.failure: Exception | None = None
         self._thread = threading.Thread(target=self.loop.run, args=[lambda: math.inf])
 
@@ -71,6 +72,10 @@ class FakeTunnel:
     def handshake(self, public_keys: Sequence[bytes] | None) -> int:
         self.handshakes.append(public_keys)
         return len(self.device.peers if public_keys is None else public_keys)
+
+    def greet(self) -> int:
+        self.greetings += 1
+        return 1
 
     def start(self) -> None:
         self._thread.start()

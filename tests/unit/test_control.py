@@ -74,6 +74,13 @@ def test_handshake_with_all_or_named_peers(tunnel: FakeTunnel) -> None:
     assert tunnel.handshakes == [None, [TWO]]
 
 
+def test_a_start_hook_greets_only_who_lost_its_session(tunnel: FakeTunnel) -> None:
+    assert ask("wg0", {"call": "handshake", "lost_only": True}) == {"initiated": 1}
+    named = {"call": "handshake", "lost_only": True, "peers": [format_key(TWO)]}
+    assert ask("wg0", named) == {"initiated": 1}
+    assert (tunnel.greetings, tunnel.handshakes) == (1, [[TWO]])
+
+
 @pytest.mark.parametrize(
     ("request_", "reason"),
     [

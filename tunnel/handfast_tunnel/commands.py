@@ -40,7 +40,9 @@ def _parser(name: str) -> ArgumentParser:
         parser.add_argument("--seconds", type=float, default=OFFER_TIME, help="how long at most, %(default)g")
     elif name == "handshake":
         parser.add_argument(
-            "--no-wait", action="store_true", help="a hook: whatever happens, succeed at once"
+            "--no-wait",
+            action="store_true",
+            help="a hook after a start: greet whoever lost its session, and succeed whatever happens",
         )
         parser.add_argument("peers", nargs="*", metavar="peer", help="public keys; without any, all peers")
     else:
@@ -87,7 +89,8 @@ def _force_handshakes(options: Namespace) -> int:
     if options.interface is not None and _is_key(options.interface):
         peers, options.interface = [options.interface, *peers], None
     interface = interface_named(options.interface)
-    answer = ask(interface, {"call": "handshake", "peers": peers or None})
+    request = {"call": "handshake", "peers": peers or None}
+    answer = ask(interface, request | {"lost_only": True} if options.no_wait else request)
     print(f"{interface}: handshakes initiated with {_count(answer['initiated'], 'peer')}")
     return 0
 

@@ -156,6 +156,38 @@ def test_strict_greets_once_and_then_keeps_to_the_papers_timers(network: Network
     assert 85 <= sent[-1] <= 100
 
 
+def test_greeting_again_leaves_sessions_and_greetings_alone(network: Network, client: Host) -> None:
+    """As a hook after a start does it."""
+    server = network.host()
+    silent, lost = network.host(STRICT), network.host(STRICT)
+    for other in (client, lost):
+        server.meet(other)
+        other.meet(server)
+    network.run(1)
+    server.meet(silent)
+    network.run(0.01)
+    server.device.peers[lost.key.public].current = None
+    network.wire.clear()
+    assert server.device.greet(network.now) == 1, "who has neither"
+    network.run(0.01)
+    assert [d.destination for d in initiations(network, server)] == [lost.endpoint]
+
+
+@pytest.mark.parametrize("settings", [Settings(announce=False), Settings()], ids=["never", "down"])
+def test_greeting_again_announces_nothing_that_a_start_would_not(
+    network: Network, client: Host, settings: Settings
+) -> None:
+    server = network.host(settings)
+    server.meet(client)
+    if settings.announce:
+        server.device.down(network.now)
+    network.run(1)
+    network.wire.clear()
+    assert server.device.greet(network.now) == 0
+    network.run(1)
+    assert not network.wire
+
+
 def test_forced_handshake_in_strict_mode_has_its_full_time_again(network: Network, client: Host) -> None:
     server = network.host(Settings(timers="strict"))
     server.meet(client)

@@ -37,8 +37,12 @@ def drain(tunnel: Tunnel, request: Request) -> Answer:
 
 
 def handshake(tunnel: Tunnel, request: Request) -> Answer:
-    """Without 'peers', all peers with an endpoint. Unknown peers refuse the whole call."""
+    """Without 'peers', all peers with an endpoint; with 'lost_only', those that a start would greet. Unknown
+    peers refuse the whole call."""
     names = request.get("peers")
+    if names is None and request.get("lost_only") is True:
+        yield json.dumps({"initiated": tunnel.greet()})
+        return
     if names is not None and not isinstance(names, list):
         raise ConfigurationError("handshake: 'peers' is not a list of public keys")
     keys = None if names is None else [_peer_key(tunnel, name) for name in names]

@@ -454,11 +454,19 @@ class Tunnel:
 
     def handshake(self, public_keys: Sequence[bytes] | None) -> int:
         """Forces handshakes with the named peers, or all; how many were started."""
+        self._check_sending()
+        return self.device.initiate(public_keys, self.loop.now)
+
+    def greet(self) -> int:
+        """Starts handshakes with all who have no session, where it may announce; with how many."""
+        self._check_sending()
+        return self.device.greet(self.loop.now)
+
+    def _check_sending(self) -> None:
         if self.device.frozen:
             raise ConfigurationError(f"{self.name} is drained and sends nothing: `drain --off` first")
         if not self.device.is_up:
             raise ConfigurationError(f"{self.name} is down: `ip link set {self.name} up` first")
-        return self.device.initiate(public_keys, self.loop.now)
 
 
 def _bound_sockets(port: int, fwmark: int) -> UdpSockets:

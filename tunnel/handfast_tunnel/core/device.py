@@ -193,6 +193,18 @@ class Device:
         chosen = [self.peers[key] for key in keys if key in self.peers]
         return self._startup.begin([p for p in chosen if p.endpoint is not None], now, announce=True)
 
+    def greet(self, now: float) -> int:
+        """What a start does by itself: greets all who have no session, where it may announce; how many."""
+        if not self.is_up or not self.settings.announce:
+            return 0
+        self._finish(now)
+        silent = [
+            peer
+            for peer in self.peers.values()
+            if peer.endpoint is not None and not peer.can_send(now) and not peer.in_cadence
+        ]
+        return self._startup.begin(silent, now, announce=True)
+
     # --- time -------------------------------------------------------------------------------------
 
     def next_deadline(self, now: float) -> float:

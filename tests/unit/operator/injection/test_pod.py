@@ -90,12 +90,12 @@ def test_after_the_app_it_offers_as_long_as_the_pods_grace_allows(grace: int | N
     spec: dict[str, Any] = {} if grace is None else {"terminationGracePeriodSeconds": grace}
     made = sidecar(pod(**spec))
     assert f"--after-app={seconds}" in made["args"]
-    assert "lifecycle" not in made, "a hook would run beside the app's"
+    assert made["lifecycle"].keys() == {"postStart"}, "an offer's hook would run beside the app's"
 
 
 def test_for_an_app_that_serves_it_offers_at_once() -> None:
     made = sidecar(pod(terminationGracePeriodSeconds=12), recovery={"handover": "Auto"})
-    assert made["lifecycle"].keys() == {"preStop"}, "no handshakes where sessions went on"
+    assert made["lifecycle"].keys() == {"preStop", "postStart"}
     command = made["lifecycle"]["preStop"]["exec"]["command"]
     assert command == ["handfast-tunnel", "drain", "--offer", "--seconds=7"]
     assert not any(each.startswith("--after-app") for each in made["args"])
@@ -103,7 +103,7 @@ def test_for_an_app_that_serves_it_offers_at_once() -> None:
 
 def test_one_that_never_hands_over_offers_nothing() -> None:
     made = sidecar(pod(), recovery={"handover": "Never"})
-    assert "lifecycle" not in made
+    assert made["lifecycle"].keys() == {"postStart"}
     assert not any(each.startswith("--after-app") for each in made["args"])
 
 
