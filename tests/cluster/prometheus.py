@@ -201,8 +201,11 @@ def _selection(spec: Object, home: str) -> Iterable[Object]:
     namespaces = spec.get("namespaceSelector", {"matchNames": [home]})
     if not namespaces.get("any"):
         yield _keep("__meta_kubernetes_namespace", "|".join(namespaces["matchNames"]))
-    for label, value in spec["selector"]["matchLabels"].items():
+    for label, value in spec["selector"].get("matchLabels", {}).items():
         yield _keep(_pod_label(label), value)
+    for each in spec["selector"].get("matchExpressions", ()):
+        assert each["operator"] == "Exists", each
+        yield _keep(_pod_label(each["key"]), ".+")
 
 
 def _own(endpoint: Object) -> Iterable[Object]:

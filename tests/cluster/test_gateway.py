@@ -41,7 +41,7 @@ def test_adding_changing_and_removing_peers_touches_nobody_else(gateway: Gateway
     gateway.up(peer("alice"), peer("bob"))
     before, generation = gateway.restarts(), gateway.status["configGeneration"]
     alice, bob = (gateway.client(outside.add(name), name) for name in ("alice", "bob"))
-    shaken, echo = alice.shaken_hands_at(), gateway.put_behind()
+    handshakes, echo = alice.handshakes(), gateway.put_behind()
     with Probes() as probes:
         log = probes.ask(alice.host.node, echo)
         wait_until(lambda: log.arrived, 5, "the first answer")
@@ -61,7 +61,7 @@ def test_adding_changing_and_removing_peers_touches_nobody_else(gateway: Gateway
         wait_until(lambda: log.settled(end), 5, "the last answers")
         lost = log.unanswered(began, end)
     assert not lost, f"of {len(log.sent)} probes, those after so many seconds: {lost}"
-    assert alice.shaken_hands_at() == shaken
+    assert alice.handshakes() == handshakes
     assert gateway.restarts() == before
     assert gateway.status["configGeneration"] >= generation + 4
     gateway.api.wait_gone("Secret", "carol-handfast", 30)
@@ -99,7 +99,7 @@ def test_more_replicas_and_fewer(gateway: Gateway, outside: Outside) -> None:
     """From one to two and back: the active pod stays, and its clients notice nothing."""
     gateway.up(peer("alice"), gateway={"exposure": "NodePort", "replicas": 1})
     client, active = gateway.client(outside.add("alice"), "alice"), gateway.status["active"]
-    shaken, echo = client.shaken_hands_at(), gateway.put_behind()
+    handshakes, echo = client.handshakes(), gateway.put_behind()
     with Probes() as probes:
         log = probes.ask(client.host.node, echo)
         wait_until(lambda: log.arrived, 5, "the first answer")
@@ -111,7 +111,7 @@ def test_more_replicas_and_fewer(gateway: Gateway, outside: Outside) -> None:
         wait_until(lambda: log.settled(end), 5, "the last answers")
         lost = log.unanswered(log.sent[0], end)
     assert gateway.status["active"] == active
-    assert client.shaken_hands_at() == shaken
+    assert client.handshakes() == handshakes
     assert not lost, f"of {len(log.sent)} probes, those after so many seconds: {lost}"
 
 

@@ -42,7 +42,7 @@ def kill_tunnels(cluster: Cluster, node: str) -> None:
 def test_a_crash_in_place_keeps_the_sessions(gateway: Gateway, machines: Cluster, outside: Outside) -> None:
     gateway.up(peer("alice"))
     client, echo = gateway.client(outside.add("alice"), "alice"), gateway.put_behind()
-    active, shaken = gateway.status["active"], client.shaken_hands_at()
+    active, handshakes = gateway.status["active"], client.handshakes()
     before = gateway.restarts()
     with Probes() as probes:
         log = probes.ask(client.host.node, echo)
@@ -52,7 +52,7 @@ def test_a_crash_in_place_keeps_the_sessions(gateway: Gateway, machines: Cluster
         wait_until(lambda: log.longest_silence(began) > 0.2, 5, "the crash to be noticed")
         wait_until(lambda: log.settled(time.monotonic() - 1), 30, "the client to be back")
         print(f"crash in place: {log.longest_silence(began):.2f} s without an answer")
-    assert client.shaken_hands_at() == shaken, "the session went on"
+    assert client.handshakes() == handshakes, "the session went on"
     wait_until(lambda: sum(gateway.restarts().values()) > sum(before.values()), 20, "the restart to be seen")
     assert gateway.restarts().keys() == before.keys()
     assert gateway.status["active"] == active

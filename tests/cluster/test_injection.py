@@ -155,7 +155,7 @@ def test_an_upgrade_leaves_app_and_sessions_alone(
     app.api.wait_ready("shop")
     log = probes.ask(client.host.node, GATEWAY)
     wait_until(lambda: log.arrived, 5, "the first answer")
-    before, shaken = app_of(app.api, "shop"), client.shaken_hands_at()
+    before, handshakes = app_of(app.api, "shop"), client.handshakes()
     assert image_of(app.api.get("Pod", "shop")) == TUNNEL_2
     assert app.condition("Degraded") == "True"
     app.api.patch("Pod", "shop", {"metadata": {"annotations": {_FAILED: None}}})
@@ -163,7 +163,7 @@ def test_an_upgrade_leaves_app_and_sessions_alone(
     app.api.wait("Pod", "shop", lambda found: image_of(found) == TUNNEL and restarts_of(found) == 1, 90)
     wait_until(lambda: {"UpgradeFailed", "Upgraded"} <= reasons(app.api), 60, "the operator's words")
     assert app_of(app.api, "shop") == before
-    assert client.shaken_hands_at() == shaken
+    assert client.handshakes() == handshakes
     wait_until(lambda: log.settled(time.monotonic() - 1), 10, "answers")
 
 
