@@ -378,6 +378,7 @@ class Conductor:
 
     async def _tell_sessions(self, pod: PodObject) -> None:
         """Gives a standby all that was told and that it has not heard."""
+        self._chronicle.forget_old(time.monotonic())
         status = self.state.seen[pod.uid].status
         if status is None or status.role is not Role.STANDBY or self.state.seen[pod.uid].failures:
             return

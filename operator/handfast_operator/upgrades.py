@@ -13,6 +13,8 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 
+from kubernetes.aio.client.exceptions import ApiException
+
 from handfast_tunnel.control import ControlError, Refused, Role, Status
 
 from . import names
@@ -48,9 +50,11 @@ class Begun:
     def parse(cls, text: str) -> Begun | None:
         """None for what somebody else has written there."""
         try:
-            return cls(**json.loads(text))
+            begun = cls(**json.loads(text))
         except (TypeError, ValueError):
             return None
+        numbers = all(type(each) is int for each in (begun.restarts, begun.connected))
+        return begun if numbers and type(begun.at) in {int, float} else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,6 +154,14 @@ class Upgrader:
                 state.findings["Degraded"] = _stopped(step, self._image)
         elif degraded is not None and degraded.reason == REASON:
             del state.findings["Degraded"]
+        try:
+            await self._take(step)
+        except ApiException as error:
+            # Whatever refuses another image, the Tunnel is served all the same.
+            logger.warning("A sidecar cannot be changed: %s %s", error.status, error.reason)
+            state.findings["Degraded"] = _refused(error)
+
+    async def _take(self, step: Step | None) -> None:
         match step:
             case Begin(pod):
                 await self._begin(pod)
@@ -209,6 +221,14 @@ class Upgrader:
         if image is not None:
             patch["spec"] = {"initContainers": [{"name": SIDECAR.container, "image": image}]}
         await self._store.merge_lists("v1", "Pod", self._state.tunnel.owner.namespace, pod.name, patch)
+
+
+def _refused(error: ApiException) -> Finding:
+    message = (
+        f"the API server refuses to change a sidecar: {error.status} {error.reason}: {str(error.body)[:300]}."
+        " Let the operator patch pods and their images, or replace the pods: new ones have the new image"
+    )
+    return Finding("Degraded", "True", REASON, message)
 
 
 def _stopped(stop: Stop, image: str) -> Finding:

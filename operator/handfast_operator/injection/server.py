@@ -21,8 +21,11 @@ from .origin import Reader
 from .review import Unreadable, answer
 
 PATH: Final = "/inject"
-MOST_BYTES: Final = 8 * 2**20
-"""Of a review: a pod has at most 1.5 MiB in etcd."""
+MOST_BYTES: Final = 3 * 2**20
+"""Of a review: a pod has at most 1.5 MiB in etcd. Read as JSON it may take 30 times as much."""
+READ_AT_ONCE: Final = 8
+READ_SECONDS: Final = 3.0
+"""Whoever asks, a review is all that is in memory as an object, and few are as bytes."""
 RETRY_SECONDS: Final = 2.0
 LEAVING_SECONDS: Final = 5.0
 """An injector that ends answers for so long: until then the API server may still come to it."""
@@ -37,6 +40,8 @@ class Injector:
         self._reader = reader
         self._settings = settings
         self._certificate = certificate
+        self._reading = asyncio.Semaphore(READ_AT_ONCE)
+        self._reviewing = asyncio.Lock()
         self.answers: Counter[str] = Counter({"injected": 0, "unchanged": 0, "refused": 0, "unreadable": 0})
 
     def application(self) -> web.Application:
@@ -55,7 +60,13 @@ class Injector:
 
     async def _inject(self, request: web.Request) -> web.Response:
         try:
-            reviewed = await answer(await request.json(), self._reader, self._settings)
+            async with asyncio.timeout(READ_SECONDS), self._reading:
+                text = await request.text()
+            async with self._reviewing:
+                reviewed = await answer(json.loads(text), self._reader, self._settings)
+        except TimeoutError:
+            self.answers["unreadable"] += 1
+            return web.Response(status=408, text=f"it was not read within {READ_SECONDS:g} s\n")
         except (Unreadable, json.JSONDecodeError, UnicodeDecodeError) as error:
             self.answers["unreadable"] += 1
             return web.Response(status=400, text=f"{error}\n")

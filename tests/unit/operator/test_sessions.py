@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
+from types import SimpleNamespace
 
 import pytest
 
+from handfast_operator import conductor
 from handfast_operator.conductor import Conductor
 from handfast_operator.tunnel_state import TunnelState
 from handfast_tunnel.control import Refused, Role
@@ -98,6 +101,32 @@ def test_a_pod_that_is_made_when_the_only_one_is_lost_knows_them_before_it_serve
     asyncio.run(run())
     (new,) = world.pods
     assert (new.standing.role, new.learned) == (Role.ACTIVE, ["alice"])
+
+
+def test_what_is_too_old_for_a_session_to_live_is_told_to_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that is refused would take the others with it."""
+    world = FakeWorld()
+    old = world.add("old")
+    clock = SimpleNamespace(**vars(time), now=time.monotonic())
+    clock.monotonic = lambda: clock.now
+
+    async def run() -> None:
+        operator = world.operator()
+        await world.tick(*operator)
+        old.sessions = ["alice"]
+        await world.tick(*operator)
+        monkeypatch.setattr(conductor, "time", clock)
+        clock.now += 150
+        old.sessions += ["bob"]
+        await world.tick(*operator)
+        world.pods.remove(old)
+        await world.tick(*operator)
+        clock.now += 100
+        world.add("next")
+        await world.tick(*operator)
+
+    asyncio.run(run())
+    assert world.pods[0].learned == ["bob"]
 
 
 def test_a_standby_knows_them_though_the_operator_died_with_the_active_pod() -> None:

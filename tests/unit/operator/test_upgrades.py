@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
 import pytest
+from kubernetes.aio.client.exceptions import ApiException
 
 from handfast_operator import names, upgrades
 from handfast_operator.conditions import Finding
@@ -197,12 +198,30 @@ def test_the_next_operator_goes_on(scene: Scene) -> None:
     assert scene.world.told[0][0] == "Upgraded"
 
 
-def test_what_somebody_else_wrote_into_the_annotation_is_removed(scene: Scene) -> None:
+@pytest.mark.parametrize(
+    "text", ["soon", '{"image": "x", "restarts": 0, "role": "active", "connected": 0, "at": "now"}']
+)
+def test_what_somebody_else_wrote_into_the_annotation_is_removed(scene: Scene, text: str) -> None:
     pod = scene.world.pod("c")
-    pod.sidecar = replace(pod.sidecar, upgrading="soon")
+    pod.sidecar = replace(pod.sidecar, upgrading=text)
     scene.look()
     assert pod.sidecar.upgrading is None
     assert pod.sidecar.image == OLD
+
+
+def test_a_cluster_that_refuses_the_image_is_told_of_and_its_tunnel_goes_on(
+    monkeypatch: pytest.MonkeyPatch, scene: Scene
+) -> None:
+    async def refuse(*_: object) -> None:
+        raise ApiException(status=403, reason="Forbidden")
+
+    monkeypatch.setattr(scene.world, "merge_lists", refuse)
+    scene.look()
+    assert "403 Forbidden" in scene.degraded
+    monkeypatch.undo()
+    scene.look()
+    assert not scene.degraded
+    assert NEW in scene.images()
 
 
 def test_another_trouble_of_the_tunnel_is_not_hidden(scene: Scene) -> None:

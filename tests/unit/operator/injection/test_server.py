@@ -9,6 +9,7 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
+from io import BytesIO
 from typing import Any
 
 import aiohttp
@@ -114,6 +115,29 @@ def test_it_answers_reviews() -> None:
         for result in ("injected", "refused", "unreadable"):
             assert f'handfast_injector_answers_total{{result="{result}"}} 1' in text
         assert "handfast_injector_certificate_expiry_timestamp_seconds" in text
+
+    asyncio.run(scene())
+
+
+def test_whoever_asks_too_much_or_too_slowly_is_sent_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Anybody in the cluster may ask."""
+    monkeypatch.setattr(server, "READ_SECONDS", 0.2)
+
+    async def slowly() -> AsyncIterator[bytes]:
+        yield b"{"
+        await asyncio.sleep(1)
+
+    async def scene() -> None:
+        bench = Bench()
+        async with bench.running() as client:
+            await bench.wait(client)
+            url = f"{bench.url}/inject"
+            async with client.post(url, data=BytesIO(b"{}," * (2**20 + 1))) as response:
+                assert response.status == 413
+            async with client.post(url, data=slowly()) as response:
+                assert response.status == 408
+            async with client.post(url, json=review(pod())) as response:
+                assert (await response.json())["response"]["allowed"]
 
     asyncio.run(scene())
 
