@@ -56,9 +56,7 @@ def tunnel_findings(state: TunnelState, pods: tuple[PodView, ...]) -> list[Findi
     )
     winner = roles.active(pods)
     found["Active"] = (
-        Finding("Active", "True", "PodActive", f"{winner.name} serves")
-        if winner
-        else Finding("Active", "False", "NoActivePod", _why_nobody(state, pods))
+        Finding("Active", "True", "PodActive", f"{winner.name} serves") if winner else _nobody(state, pods)
     )
     if spec.gateway is not None:
         found["StandbyReady"] = _standby(spec.gateway.replicas, pods)
@@ -87,10 +85,16 @@ def tunnel_findings(state: TunnelState, pods: tuple[PodView, ...]) -> list[Findi
     return [found[name] for name in order if name in found]
 
 
-def _why_nobody(state: TunnelState, pods: tuple[PodView, ...]) -> str:
+def _nobody(state: TunnelState, pods: tuple[PodView, ...]) -> Finding:
+    """That an app which has the tunnel does not run is nobody's fault."""
     if not pods and state.tunnel.spec.gateway is None:
         label = f"{names.TUNNEL_LABEL}: {state.tunnel.owner.name}"
-        return f"it is in no pod yet: put the label {label} on a pod template in this namespace"
+        message = f"it is in no pod now: put the label {label} on a pod template in this namespace"
+        return Finding("Active", "Unknown", "NoPod", message)
+    return Finding("Active", "False", "NoActivePod", _why_nobody(pods))
+
+
+def _why_nobody(pods: tuple[PodView, ...]) -> str:
     if not pods:
         return "there is no pod yet: see the events of the Deployment"
     if any(pod.answer for pod in pods):
