@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -144,10 +144,20 @@ class Api:
             raise ExecError(f"{pod}: {' '.join(command)}: {complaints or status}")
         return written
 
-    def logs(self, pod: str, container: str | None = None, *, previous: bool = False) -> str:
-        options: dict[str, Any] = {"container": container} if container else {}
-        text: str = self.core.read_namespaced_pod_log(pod, self.namespace, previous=previous, **options)
+    def logs(self, pod: str, container: str) -> str:
+        text: str = self.core.read_namespaced_pod_log(pod, self.namespace, container=container)
         return text
+
+    @contextmanager
+    def followed_logs(self, pod: str, container: str) -> Iterator[Callable[[], str]]:
+        """Asked for now, and read when the container has ended: kubelet may have removed it by then."""
+        response: Any = self.core.read_namespaced_pod_log(
+            pod, self.namespace, container=container, follow=True, _preload_content=False
+        )
+        try:
+            yield lambda: response.read().decode()
+        finally:
+            response.close()
 
     def report(self) -> str:
         """Events, and each container's log, for people who look for what went wrong."""

@@ -35,9 +35,9 @@ def wait_restarted(api: Api, name: str, part: str, times: int) -> Object:
     return api.wait("Pod", name, restarted, what=f"restart number {times} of {part}")
 
 
-def noted(api: Api, name: str, part: str) -> dict[str, float]:
+def noted(logs: str) -> dict[str, float]:
     """What a container noted, and when."""
-    lines = [line.split() for line in api.logs(name, part).splitlines()]
+    lines = [line.split() for line in logs.splitlines()]
     return {word: float(moment) for moment, word in lines}
 
 
@@ -47,17 +47,10 @@ def test_the_order_of_an_end(api: Api) -> None:
     side = container("side", args=["idle"], lifecycle=hook([*_NOTE, "hook"]), restartPolicy="Always")
     api.apply(pod("ending", app, initContainers=[side], grace=30))
     api.wait_ready("ending")
-    # It keeps the pod, and so its logs, after the end.
-    keep = "handfast.test/keep"
-    api.patch("Pod", "ending", {"metadata": {"finalizers": [keep]}})
-    api.delete("Pod", "ending")
-    api.wait(
-        "Pod",
-        "ending",
-        lambda found: all("terminated" in status_of(found, n)["state"] for n in ("app", "side")),
-    )
-    app_did, side_did = noted(api, "ending", "app"), noted(api, "ending", "side")
-    api.patch("Pod", "ending", {"metadata": {"$deleteFromPrimitiveList/finalizers": [keep]}})
+    with api.followed_logs("ending", "app") as of_app, api.followed_logs("ending", "side") as of_side:
+        api.delete("Pod", "ending")
+        api.wait_gone("Pod", "ending", 30)
+        app_did, side_did = noted(of_app()), noted(of_side())
     assert app_did["hook"] < app_did["SIGTERM"] < app_did["exit"] < side_did["SIGTERM"] < side_did["exit"]
     # The sidecar's hook did not wait for the app's, which takes a second.
     assert side_did["hook"] < app_did["SIGTERM"]

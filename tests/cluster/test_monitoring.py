@@ -81,6 +81,14 @@ def drill(scene: Scene) -> None:
         junk.sendto(b"junk", (address, int(port)))
 
 
+def wait_for_data(prometheus: Prometheus, asked: list[Asked], since: float) -> None:
+    """What is counted is scraped, and recorded, and then there to be asked for."""
+    deadline = time.monotonic() + PATIENCE
+    while missing := without_data(prometheus, asked, since):
+        assert time.monotonic() < deadline, missing
+        time.sleep(0.5)
+
+
 def without_data(prometheus: Prometheus, asked: list[Asked], since: float) -> list[str]:
     now = time.time()
     return [
@@ -102,10 +110,10 @@ def test_a_drill_on_the_dashboards(scene: Scene, prometheus: Prometheus) -> None
     for dashboard in dashboards().values():
         asked = of_panels(dashboard, "15s", **chosen)
         assert len(asked) >= len(dashboard["panels"])
-        assert not without_data(prometheus, asked, since)
+        wait_for_data(prometheus, asked, since)
         events = [each for each in of_events(dashboard, **chosen) if each.panel not in UNSEEN]
         assert len(events) == 2
-        assert not without_data(prometheus, events, since)
+        wait_for_data(prometheus, events, since)
         for series, label in of_variables(dashboard).values():
             assert chosen[label] in prometheus.label_values(series, label)
     for rule in prometheus.rules():

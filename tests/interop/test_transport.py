@@ -13,6 +13,7 @@ from tests.interop.conftest import Pair, make_pair
 from tests.lab.adversary import Injector
 from tests.lab.filters import Filters, Message
 from tests.lab.implementations import Implementation
+from tests.lab.namespaces import wait_until
 from tests.lab.network import Host, Network
 from tests.lab.peer import PORT
 from tests.lab.wire import Datagram
@@ -45,7 +46,7 @@ def sink(serving: Pair) -> Iterator[socket.socket]:
 
 
 def last_from_client(pair: Pair) -> Datagram:
-    return pair.on_client_cable.matching(Message.TRANSPORT, source=pair.client.host.ipv4)[-1]
+    return pair.on_client_cable.wait(Message.TRANSPORT, source=pair.client.host.ipv4)[-1]
 
 
 def forged(datagram: Datagram, ahead: int) -> bytes:
@@ -71,7 +72,7 @@ def test_an_old_session_opens_nothing(
         assert pair.server.ping(pair.client), "by a handshake"
         say(pair, b"young again")
         assert sink.recv(100) == b"young again"
-    assert last_from_client(pair).receiver != session
+    wait_until(lambda: last_from_client(pair).receiver != session, 5, "a packet of another session")
 
 
 def test_a_forgery_does_not_move_the_window(serving: Pair, injector: Injector, sink: socket.socket) -> None:
