@@ -13,6 +13,7 @@ import struct
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from ipaddress import ip_address
 from typing import TypeVar
@@ -116,6 +117,7 @@ class Capture:
         self, message: Message | None = None, *, source: str = "", destination: str = "", since: float = 0.0
     ) -> list[Datagram]:
         """What passed so far, in order; `source` and `destination` are addresses."""
+        self._read_waiting()
         return [
             d
             for d in list(self.datagrams)
@@ -168,11 +170,16 @@ class Capture:
         for descriptor in (self._socket.fileno(), self._closing):
             ready.register(descriptor, select.POLLIN)
         while self._closing not in dict(ready.poll()):
-            packet, control, _, address = self._socket.recvmsg(_SNAP, 64)
-            stamp = _TIMESPEC.unpack(control[0][2][: _TIMESPEC.size])
-            at = stamp[0] + stamp[1] / 1e9 + self._to_monotonic
-            if datagram := _parse(address[1], packet, at):
-                with self._news:
+            self._read_waiting()
+
+    def _read_waiting(self) -> None:
+        """Whoever looks reads first what waits: the thread may be late."""
+        with self._news, suppress(BlockingIOError):
+            while self._socket.fileno() != -1:
+                packet, control, _, address = self._socket.recvmsg(_SNAP, 64, socket.MSG_DONTWAIT)
+                stamp = _TIMESPEC.unpack(control[0][2][: _TIMESPEC.size])
+                at = stamp[0] + stamp[1] / 1e9 + self._to_monotonic
+                if datagram := _parse(address[1], packet, at):
                     self.datagrams.append(datagram)
                     self._news.notify_all()
 
