@@ -363,7 +363,6 @@ class Conductor:
     async def _hear_sessions(self, pod: PodObject) -> None:
         """Has an active pod tell of its sessions what it has not told yet."""
         status, now = self.state.seen[pod.uid].status, time.monotonic()
-        self._chronicle.forget_old(now)
         if status is None:
             return
         since = self._chronicle.since(pod.uid, status.term)

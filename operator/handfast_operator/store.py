@@ -116,33 +116,21 @@ class Store:
     ) -> Object | None:
         """None where it is gone. With a resourceVersion in `patch`: raises Conflict where it has changed
         since."""
-        try:
-            return await self._call(
-                "patch",
-                self._resources[api, kind],
-                body=patch,
-                name=name,
-                namespace=namespace,
-                content_type=_MERGE,
-                field_manager=manager,
-            )
-        except NotFoundError:
-            return None
+        where = (self._resources[api, kind], namespace, name)
+        return await self._patch(*where, patch, content_type=_MERGE, field_manager=manager)
 
     async def merge_lists(
         self, api: str, kind: str, namespace: str, name: str, patch: Object
     ) -> Object | None:
         """A strategic merge: elements of lists are found by their names. None where it is gone."""
+        where = (self._resources[api, kind], namespace, name)
+        return await self._patch(*where, patch, content_type=_STRATEGIC, field_manager=MANAGER)
+
+    async def _patch(
+        self, resource: Any, namespace: str | None, name: str, patch: Object, **how: str
+    ) -> Object | None:
         try:
-            return await self._call(
-                "patch",
-                self._resources[api, kind],
-                body=patch,
-                name=name,
-                namespace=namespace,
-                content_type=_STRATEGIC,
-                field_manager=MANAGER,
-            )
+            return await self._call("patch", resource, body=patch, name=name, namespace=namespace, **how)
         except NotFoundError:
             return None
 

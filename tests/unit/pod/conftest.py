@@ -7,7 +7,7 @@ import base64
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar, cast
+from typing import TypeVar, cast
 
 import pytest
 
@@ -33,9 +33,6 @@ from handfast_tunnel.pod.surroundings import Family, Surroundings, SurroundingsE
 from tests.lab.certificates import Authority
 from tests.unit.fake_tunnel import FakeTunnel
 
-if TYPE_CHECKING:
-    pass
-
 T = TypeVar("T")
 
 LOOPBACK = Endpoint("127.0.0.1", 0)
@@ -52,6 +49,22 @@ CONFIGURATION = Configuration.of(5, SPEC, PEERS)
 ACTIVE = Standing(Role.ACTIVE, 3, 3)
 STANDBY = Standing(Role.STANDBY, 3, 3)
 SILENT = replace(CONFIGURATION, tunnel=replace(SPEC, recovery=RecoverySpec(announce="never")))
+
+
+def mount(directory: Path, configuration: Configuration) -> None:
+    (directory / "config.jsonl.gz").write_bytes(configuration.dump())
+
+
+@pytest.fixture
+def accepted(tmp_path: Path) -> Accepted:
+    (tmp_path / "state").mkdir()
+    return Accepted(tmp_path / "state")
+
+
+@pytest.fixture
+def mounted(tmp_path: Path) -> Path:
+    (tmp_path / "mount").mkdir()
+    return tmp_path / "mount"
 
 
 class PodTunnel(FakeTunnel):

@@ -13,25 +13,9 @@ from handfast_tunnel.control.roles import Standing
 from handfast_tunnel.errors import StartError
 from handfast_tunnel.pod.accepted import Accepted, load_newest
 
-from .conftest import CONFIGURATION, PRIVATE, SPEC
+from .conftest import CONFIGURATION, PRIVATE, SPEC, mount
 
 STANDING = Standing(Role.DRAINING, 3, 4, 12.5, "b", "drain x", 99, displaced=True)
-
-
-@pytest.fixture
-def accepted(tmp_path: Path) -> Accepted:
-    (tmp_path / "state").mkdir()
-    return Accepted(tmp_path / "state")
-
-
-@pytest.fixture
-def mounted(tmp_path: Path) -> Path:
-    (tmp_path / "mount").mkdir()
-    return tmp_path / "mount"
-
-
-def mount(directory: Path, configuration: Configuration) -> None:
-    (directory / "config.jsonl.gz").write_bytes(configuration.dump())
 
 
 def accept(accepted: Accepted, configuration: Configuration) -> None:

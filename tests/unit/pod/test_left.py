@@ -15,7 +15,6 @@ from handfast_tunnel.core.device import Device
 from handfast_tunnel.pod import gateway as gateway_module
 from handfast_tunnel.pod import translate
 from handfast_tunnel.pod.accepted import (
-    CONFIGURATION_FILE,
     JOURNAL_FILE,
     Accepted,
     load_newest,
@@ -24,7 +23,7 @@ from handfast_tunnel.pod.accepted import (
 from handfast_tunnel.pod.left import Left
 
 from .calls import Ask, peers_of
-from .conftest import ACTIVE, CONFIGURATION, SPEC, Pod, key
+from .conftest import ACTIVE, CONFIGURATION, SPEC, Pod, key, mount
 
 
 def device_of(configuration: Configuration) -> Device:
@@ -77,22 +76,6 @@ def test_what_was_overtaken_is_not_saved(left: Left) -> None:
 
 
 # --- which configuration is the newest --------------------------------------------------------------
-
-
-@pytest.fixture
-def accepted(tmp_path: Path) -> Accepted:
-    (tmp_path / "state").mkdir()
-    return Accepted(tmp_path / "state")
-
-
-@pytest.fixture
-def mounted(tmp_path: Path) -> Path:
-    (tmp_path / "mount").mkdir()
-    return tmp_path / "mount"
-
-
-def mount(directory: Path, configuration: Configuration) -> None:
-    (directory / CONFIGURATION_FILE).write_bytes(configuration.dump())
 
 
 PATCH = Patch(6, 5, (PeerSpec(key(9), None, ("10.8.0.9/32",)),), (key(2),))

@@ -19,7 +19,6 @@ from typing import ClassVar, Final
 
 from ..core.constants import REJECT_AFTER_TIME
 from .configuration import GENERATION_LIMIT
-from .errors import CONFLICT, Refused
 from .export import ExportedPeer, read_peers
 from .fields import Fields, line, pack, read_lines
 from .roles import EXPORT_AGE_LIMIT
@@ -95,9 +94,7 @@ def check(account: Account, *, pod_uid: str, generation: int, wall: float) -> No
         (age <= -CLOCK_LIMIT, f"it is of a time {-age:.0f} s ahead"),
         (account.generation > generation, f"generation {account.generation} has not come here yet"),
     ]
-    for wrong, why in reasons:
-        if wrong:
-            raise Refused(CONFLICT, SealedAccount.what, why, remedy=SealedAccount.remedy)
+    SealedAccount.refuse_if(reasons, SealedAccount.remedy)
 
 
 def _lines(account: Account) -> Iterable[str]:

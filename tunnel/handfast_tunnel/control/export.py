@@ -11,7 +11,6 @@ from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Final
 
 from .configuration import GENERATION_LIMIT, read_endpoint
-from .errors import CONFLICT, Refused
 from .fields import Fields, line, pack, parse_json, read_lines
 from .roles import EXPORT_AGE_LIMIT
 from .sealed import Sealed
@@ -126,9 +125,7 @@ def check(handover: Handover, *, pod_uid: str, term: int, wall: float) -> None:
         (handover.term != term, f"it is of term {handover.term}"),
         (abs(wall - handover.created) >= EXPORT_AGE_LIMIT, f"it is not younger than {EXPORT_AGE_LIMIT:g} s"),
     ]
-    for wrong, why in reasons:
-        if wrong:
-            raise Refused(CONFLICT, "export", why, remedy="drain again, or activate without an export")
+    Export.refuse_if(reasons, "drain again, or activate without an export")
 
 
 def _lines(handover: Handover) -> Iterable[str]:

@@ -11,6 +11,7 @@ The body says what it is good for: which pod made it, when, at which term and ge
 from __future__ import annotations
 
 from base64 import b64decode, b64encode
+from collections.abc import Iterable
 from dataclasses import dataclass
 from hashlib import blake2s
 from hmac import compare_digest
@@ -39,6 +40,13 @@ class Sealed:
         if not compare_digest(self.mac, mac_of(self.body, private_key, tunnel_uid)):
             why = "it was not made by a pod of this tunnel, or was changed on its way"
             raise Refused(CONFLICT, self.what, why, remedy=self.remedy)
+
+    @classmethod
+    def refuse_if(cls, reasons: Iterable[tuple[bool, str]], remedy: str) -> None:
+        """Raises Refused with the first reason that holds."""
+        for wrong, why in reasons:
+            if wrong:
+                raise Refused(CONFLICT, cls.what, why, remedy=remedy)
 
     @classmethod
     def from_json(cls, value: object) -> Self:
