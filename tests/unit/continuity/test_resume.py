@@ -55,6 +55,8 @@ def test_an_interrupted_answer_is_made_up_for_at_once() -> None:
     client.send(server, b"question")
     network.run(0.1)
     restart(server)
+    server.finish()
+    network.run(0.0)
     assert len(network.sent(server, TYPE_TRANSPORT)) == 1
 
 
@@ -218,6 +220,7 @@ def test_an_endpoint_outlives_the_process() -> None:
     client.send(server, b"from elsewhere")
     network.run(0.1)
     restart(server)
+    server.finish()
     endpoint = server.peer(client).endpoint
     assert endpoint is not None
     assert endpoint.host == "10.9.9.9"

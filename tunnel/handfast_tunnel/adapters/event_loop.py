@@ -66,7 +66,7 @@ class EventLoop:
 
     def run(self, end_turn: Callable[[], float]) -> int:
         """Turns until `stop`; returns its status. `end_turn` closes a turn and says when the next is due."""
-        deadline = end_turn()
+        deadline = self.now  # first what waits already
         while self._status is None:
             for fd, events in self._epoll.poll(self._timeout(deadline), _MAX_EVENTS):
                 callback = self._callbacks.get(fd)

@@ -100,7 +100,7 @@ class Tunnel:
         self._take_over()
         self._link_changed(self._link.current())
         if self._outliving is not None and self._outliving.is_successor:
-            self.drops.take_over(self._udp)
+            self.loop.call_at(self.loop.now + _FIRST_PACKETS, lambda: self.drops.take_over(self._udp))
         gc.freeze()
         self._life.ready()
         self._next_housekeeping = self.loop.now + _HOUSEKEEPING

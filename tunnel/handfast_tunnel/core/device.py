@@ -271,15 +271,18 @@ class Device:
         """Swaps a staged change in. The peers that it made reachable are resumed or greeted: a few at once,
         many by `build_up`."""
         reachable = transaction.commit(now)
-        self._begin(BuildUp(self._interface, reachable, self._go_on), now)
+        self._interface.build_up = build_up = BuildUp(self._interface, reachable, self._go_on)
+        if build_up.is_short:
+            self.build_up(now)
 
     def succeed(self, left: PackedConfiguration, now: float) -> None:
-        """Takes over, in a device that is new, what a former process of the same keeper was configured as."""
+        """Takes over, in a device that is new, what a former process of the same keeper was configured as:
+        peers whose packets wait come first, `build_up` looks at the others."""
         interface = self._interface
         if left.private_key is not None:
             interface.take_key(static_key(left.private_key))
         interface.listen_port, interface.fwmark = left.listen_port, left.fwmark
-        self._begin(Succession(interface, left, self._go_on), now)
+        interface.build_up = Succession(interface, left, self._go_on)
 
     @property
     def building_up(self) -> bool:
@@ -293,11 +296,6 @@ class Device:
             return
         self._interface.build_up = None
         self._greet([peer for peer in build_up.silent if not peer.can_send(now)], now)
-
-    def _begin(self, build_up: BuildUp, now: float) -> None:
-        self._interface.build_up = build_up
-        if build_up.is_short:
-            self.build_up(now)
 
     def _finish(self, now: float) -> None:
         while self.building_up:
