@@ -273,7 +273,8 @@ def _operator(site: Site) -> Iterator[None]:
 
 @contextmanager
 def _api_server(site: Site) -> Iterator[None]:
-    site.cluster.control.stop("kube-apiserver")
+    # Told to end in peace it waits a minute for those who watch.
+    site.cluster.control.stop("kube-apiserver", signal.SIGKILL)
     control_plane.start_api_server(site.cluster.control)
     yield
 

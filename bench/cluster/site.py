@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from itertools import product
-from typing import Final, Self
+from typing import Any, Final, Self
 
 from tests.cluster import objects
 from tests.cluster.api import Api, Object
@@ -54,8 +54,8 @@ class Site:
             raise
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self._closing.close()
+    def __exit__(self, *failure: Any) -> None:
+        self._closing.__exit__(*failure)  # what fails here must not hide why
 
     def _build(self) -> None:
         self.cluster = self._cluster()
