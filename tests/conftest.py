@@ -1,11 +1,17 @@
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Callable, Generator
 
 import pytest
 from hypothesis import settings
 
 from tests.cluster import shared
+
+# Tests start Python thousands of times: it keeps what it has compiled, whatever the environment says.
+sys.dont_write_bytecode = False
+os.environ["PYTHONDONTWRITEBYTECODE"] = ""
 
 # On a shared machine any example can take long; its time says nothing.
 settings.register_profile("handfast", deadline=None)
