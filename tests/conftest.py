@@ -1,11 +1,18 @@
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Callable, Generator
 
 import pytest
 from hypothesis import settings
 
+from tests import turns
 from tests.cluster import shared
+
+# Tests start Python thousands of times: it keeps what it has compiled, whatever the environment says.
+sys.dont_write_bytecode = False
+os.environ["PYTHONDONTWRITEBYTECODE"] = ""
 
 # On a shared machine any example can take long; its time says nothing.
 settings.register_profile("handfast", deadline=None)
@@ -22,6 +29,14 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_unconfigure() -> None:
     shared.end()
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> turns.Scheduling:
+    return turns.Scheduling(config, log)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: turns.turn_of(item.nodeid, long=bool(item.get_closest_marker("timeout"))))
 
 
 @pytest.hookimpl(wrapper=True)

@@ -171,6 +171,7 @@ def _controllers() -> dict[str, object]:
         "service-cluster-ip-range": ",".join(SERVICES),
         "node-monitor-period": "1s",
         "node-monitor-grace-period": _GRACE,
+        "namespace-sync-period": "1s",
         "leader-elect": "false",
     }
 

@@ -43,7 +43,7 @@ def noted(logs: str) -> dict[str, float]:
 
 def test_the_order_of_an_end(api: Api) -> None:
     """Both hooks at once; then the app's SIGTERM; the sidecar's only when the app has exited."""
-    app = container("app", linger=0.5, lifecycle=hook([*_NOTE, "hook"], ["sleep", "1"]))
+    app = container("app", linger=0.5, lifecycle=hook([*_NOTE, "hook"], ["sleep", "2"]))
     side = container("side", args=["idle"], lifecycle=hook([*_NOTE, "hook"]), restartPolicy="Always")
     api.apply(pod("ending", app, initContainers=[side], grace=30))
     api.wait_ready("ending")
@@ -52,9 +52,9 @@ def test_the_order_of_an_end(api: Api) -> None:
         api.wait_gone("Pod", "ending", 30)
         app_did, side_did = noted(of_app()), noted(of_side())
     assert app_did["hook"] < app_did["SIGTERM"] < app_did["exit"] < side_did["SIGTERM"] < side_did["exit"]
-    # The sidecar's hook did not wait for the app's, which takes a second.
+    # The sidecar's hook did not wait for the app's, which takes two seconds.
     assert side_did["hook"] < app_did["SIGTERM"]
-    assert app_did["SIGTERM"] - app_did["hook"] >= 1
+    assert app_did["SIGTERM"] - app_did["hook"] >= 2
 
 
 def test_a_patch_of_an_image_restarts_one_container(api: Api) -> None:

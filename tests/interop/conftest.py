@@ -16,11 +16,6 @@ from tests.lab.probes import Probes
 from tests.lab.wire import Capture
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with what takes minutes, so that nothing waits for it in the end."""
-    items.sort(key=lambda item: item.get_closest_marker("timeout") is None)
-
-
 @pytest.fixture
 def network(failed: Callable[[], bool]) -> Iterator[Network]:
     with Network() as network:
@@ -111,9 +106,15 @@ def usual(network: Network, handfast: Implementation, wireguard_go: Implementati
 
 
 def make_pair(
-    network: Network, handfast: Implementation, other: Implementation, *, handfast_serves: bool
+    network: Network,
+    handfast: Implementation,
+    other: Implementation,
+    *,
+    handfast_serves: bool,
+    names: str = "",
 ) -> Pair:
-    server_host, client_host = network.add("server", "client")
+    """Several in one network have names that end differently."""
+    server_host, client_host = network.add(f"server{names}", f"client{names}")
     server = Peer(server_host, handfast if handfast_serves else other)
     client = Peer(client_host, other if handfast_serves else handfast)
     introduce(client, server)

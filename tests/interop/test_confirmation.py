@@ -8,16 +8,14 @@ from __future__ import annotations
 
 import time
 
-import pytest
-
 from tests.interop.conftest import Pair
 from tests.lab.filters import Filters, Message, Rule
 from tests.lab.namespaces import wait_until
 from tests.lab.probes import Probes
 from tests.lab.restarts import take_down
-from tests.lab.wire import session_completed
+from tests.lab.wire import lateness, session_completed
 
-REPEATS = [0, 0.1, 0.3, 0.7, 1.5]
+PAUSES = [0.1, 0.2, 0.4, 0.8]
 
 
 def test_it_is_repeated_to_an_idle_client(serving: Pair) -> None:
@@ -26,11 +24,12 @@ def test_it_is_repeated_to_an_idle_client(serving: Pair) -> None:
     theirs.start()
     ours.start()
     capture = serving.on_server_cable
-    capture.wait(Message.TRANSPORT, source=ours.host.ipv4, count=len(REPEATS))
+    capture.wait(Message.TRANSPORT, source=ours.host.ipv4, count=1 + len(PAUSES))
     time.sleep(2)
     confirmations = capture.matching(Message.TRANSPORT, source=ours.host.ipv4)
-    first = confirmations[0].time
-    assert [d.time - first for d in confirmations] == pytest.approx(REPEATS, abs=0.1)
+    late = lateness(confirmations, PAUSES)
+    assert min(late) > -0.1
+    assert max(late) < 1
     assert all(d.is_keepalive for d in confirmations)
     counters = [d.counter for d in confirmations]
     assert counters == sorted(set(counters)), "never the same nonce twice"
@@ -62,7 +61,7 @@ def test_later_it_answers_packets_on_the_older_key(serving: Pair, filters: Filte
     renewed = time.monotonic()
     ours.command("handshake")
     learns_of_the_new_key(serving, lost, renewed)
-    assert log.longest_silence(renewed) < 1, "all the while its packets came through"
+    assert log.longest_silence(renewed) < 3, "all the while its packets came through"
 
 
 def test_later_it_answers_packets_on_a_lost_key(serving: Pair, filters: Filters, probes: Probes) -> None:
@@ -97,4 +96,4 @@ def learns_of_the_new_key(serving: Pair, lost: Rule, renewed: float) -> None:
         used = capture.matching(Message.TRANSPORT, source=theirs.host.ipv4)[-1].receiver
         return used == answer.receiver
 
-    wait_until(moved, 2, "the client to use the new key")
+    wait_until(moved, 10, "the client to use the new key")

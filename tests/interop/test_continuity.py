@@ -10,7 +10,7 @@ from contextlib import ExitStack
 import pytest
 
 from tests.interop.conftest import Pair, make_pair
-from tests.interop.outliving import Conversation, handshakes, wait_for_method
+from tests.interop.outliving import Conversation, handshakes, settle_pair, wait_for_method
 from tests.lab.implementations import Implementation
 from tests.lab.namespaces import wait_until
 from tests.lab.network import Network
@@ -30,6 +30,7 @@ def sending(serving: Pair, probes: Probes) -> tuple[Pair, Log]:
     probes.answer(serving.server.node)
     log = probes.ask(serving.client.node, serving.server.ipv4, rate=RATE)
     wait_until(lambda: log.settled(0), 10, "the first answers")
+    settle_pair(serving)
     return serving, log
 
 
@@ -51,6 +52,7 @@ def conversations(serving: Pair, network: Network) -> Iterator[list[Conversation
     serving.start()
     client.node.run("ip", "route", "add", shop.ipv4, "dev", client.interface)
     client.reaches(server)
+    settle_pair(serving)
     with ExitStack() as stack:
         yield [
             stack.enter_context(Conversation(client.node, server.node, server.ipv4, 7001)),
@@ -102,6 +104,7 @@ def test_the_server_speaks_first(serving: Pair) -> None:
     """The client that only receives: nothing of it calls for an answer."""
     serving.start()
     serving.client.reaches(serving.server)
+    settle_pair(serving)
     for event in EVENTS.values():
         began = event(serving.server)
         assert serving.server.ping(serving.client)

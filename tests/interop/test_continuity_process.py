@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.interop.conftest import Pair, make_pair
-from tests.interop.outliving import handshakes
+from tests.interop.outliving import handshakes, settle_pair
 from tests.lab.implementations import Implementation, implementation
 from tests.lab.namespaces import children_of, wait_until
 from tests.lab.network import Network
@@ -28,6 +28,7 @@ def test_a_hanging_worker_is_replaced(usual: Pair, probes: Probes) -> None:
     probes.answer(usual.server.node)
     log = probes.ask(usual.client.node, usual.server.ipv4)
     wait_until(lambda: log.settled(0), 10, "the first answers")
+    settle_pair(usual)
     former = worker_of(usual.server)
     os.kill(former, signal.SIGSTOP)
     stopped = time.monotonic()
@@ -108,7 +109,7 @@ def reaps_orphans(server: Peer, others: list[int]) -> None:
     keeper = keeper_of(server)
     inside = ["nsenter", f"--target={keeper}", "--pid", "--user", "--preserve-credentials"]
     subprocess.run([*inside, "sh", "-c", "sleep 0.3 & sleep 0.3 &"], check=True)
-    wait_until(lambda: len(children_of(keeper)) > len(others), 2, "the orphans to arrive")
+    wait_until(lambda: len(children_of(keeper)) > len(others), 10, "the orphans to arrive")
     wait_until(lambda: children_of(keeper) == others, 5, "the orphans to be reaped")
 
 
@@ -179,7 +180,7 @@ def completes_a_session_after_a_restart(pair: Pair) -> None:
     restarted = time.monotonic()
     server.start()
     capture.wait_for(lambda: session_completed(capture, restarted), 5, "a session")
-    client.reaches(server, timeout=2)  # what it sends before it hears of the new keys is lost
+    client.reaches(server, timeout=8)  # what it sends before it hears of the new keys is lost
     assert server.ping(client)
 
 

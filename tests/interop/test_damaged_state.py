@@ -56,7 +56,7 @@ def test_it_is_refused_with_its_reason(usual: Pair, damage: str) -> None:
     assert reason in server.command("state", "show")
     restarted = time.monotonic()
     server.start()
-    client.reaches(server, timeout=3)
+    client.reaches(server, timeout=8)
     wait_for_method(server, client, "announced")
     assert handshakes(usual, restarted)
     assert reason in server.running.output()

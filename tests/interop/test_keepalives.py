@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import time
 
-import pytest
-
 from tests.lab.filters import Message
 from tests.lab.implementations import Implementation
 from tests.lab.network import Network
@@ -23,28 +21,28 @@ def test_silence_and_its_answers(
     captures = {client: network.capture(client.host) for client in clients}
     for client in clients:
         introduce(client, server)
-        client.start()
     server.start()
     for client in clients:
+        client.start()
         client.reaches(server)
-    assert server.ping(kept), "the last that we sent was answered"
     for silenced in (asked, kept):
+        assert server.ping(silenced), "the last that we sent was answered"
         network.filters.drop(source=silenced.host.name)
 
     began = time.monotonic()
     probes.stream(talker.node, server.node, server.ipv4)
-    server.ping(asked, timeout=1)
     server.set("peer", kept.keys.public, "persistent-keepalive", "1")
-    time.sleep(17)
+    server.ping(asked, timeout=1)
+    captures[asked].wait(Message.INITIATION, source=server_host.ipv4, since=began, timeout=40)
+    captures[kept].wait(Message.TRANSPORT, source=server_host.ipv4, since=began, count=18, timeout=40)
 
     def sent(client: Peer, message: Message) -> list[float]:
         ours = captures[client].matching(message, source=server_host.ipv4, since=began)
         return [datagram.time - began for datagram in ours]
 
     # Who only talks hears a keepalive after KEEPALIVE_TIMEOUT.
-    assert sent(talker, Message.TRANSPORT)[0] == pytest.approx(10, abs=0.7)
+    assert 10 <= sent(talker, Message.TRANSPORT)[0] < 13
     # Data without an answer: a new handshake after KEEPALIVE_TIMEOUT + REKEY_TIMEOUT.
-    assert sent(asked, Message.INITIATION)[0] == pytest.approx(15.2, abs=0.7)
+    assert 15 <= sent(asked, Message.INITIATION)[0] < 18
     # Keepalives expect no answer.
-    assert len(sent(kept, Message.TRANSPORT)) >= 15
     assert not sent(kept, Message.INITIATION)

@@ -95,11 +95,11 @@ def test_it_holds_what_is_in_use_and_starts_no_thread(usual: Pair) -> None:
         change()
         assert server.ping(client)
         spare_of(server)
-        assert descriptors(keeper) == SERVING
+        wait_until(lambda: descriptors(keeper) == SERVING, 10, "the former worker's descriptors to go")
     take_down(server)
-    wait_until(lambda: descriptors(keeper) == SERVING - Counter({"socket": 2}), 2, "the sockets' release")
+    wait_until(lambda: descriptors(keeper) == SERVING - Counter({"socket": 2}), 10, "the sockets' release")
     server.bring_up()
-    wait_until(lambda: descriptors(keeper) == SERVING, 2, "the next sockets")
+    wait_until(lambda: descriptors(keeper) == SERVING, 10, "the next sockets")
     assert [int(task.name) for task in Path(f"/proc/{keeper}/task").iterdir()] == [keeper]
 
 

@@ -81,7 +81,7 @@ def test_lost_keys_cost_one_handshake_behind_it(
     client.reaches(server)
     take_down(server)
     server.bring_up()
-    client.reaches(server, timeout=3)
+    client.reaches(server, timeout=8)
     wait_until(lambda: status_of(server, client)["method"] == method, 5, "it to be back", 0.1)
     assert server.status(client).endpoint == f"{server.host.router_ipv4}:{client.port}"
     assert server.ping(client)

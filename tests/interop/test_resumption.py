@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 from tests.interop.conftest import Pair, make_pair
-from tests.interop.outliving import handshakes
+from tests.interop.outliving import handshakes, settle_pair
 from tests.lab.adversary import Injector
 from tests.lab.filters import Message
 from tests.lab.implementations import Implementation
@@ -23,11 +23,14 @@ def test_counters_go_on(serving: Pair) -> None:
     server, client, capture = serving.server, serving.client, serving.on_client_cable
     serving.start()
     client.reaches(server)
+    settle_pair(serving)
+    settled = time.monotonic()
+    server.reaches(client)
     for event in EVENTS.values():
         restarted = event(server)
         client.reaches(server)
         capture.wait(Message.TRANSPORT, source=server.host.ipv4, since=restarted)
-        sent = capture.matching(Message.TRANSPORT, source=server.host.ipv4)
+        sent = capture.matching(Message.TRANSPORT, source=server.host.ipv4, since=settled)
         before = [datagram.counter for datagram in sent if datagram.time < restarted]
         after = [datagram.counter for datagram in sent if datagram.time > restarted]
         assert min(after) > max(before)
@@ -38,6 +41,7 @@ def test_what_was_taken_before_is_not_taken_again(usual: Pair, injector: Injecto
     server, client = usual.server, usual.client
     usual.start()
     client.reaches(server)
+    settle_pair(usual)
     with (
         server.node.socket(socket.AF_INET, socket.SOCK_DGRAM) as sink,
         client.node.socket(socket.AF_INET, socket.SOCK_DGRAM) as speaker,

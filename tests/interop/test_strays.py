@@ -7,7 +7,7 @@ import time
 import pytest
 
 from tests.interop.conftest import Pair, make_pair
-from tests.interop.outliving import Conversation, wait_for_method
+from tests.interop.outliving import Conversation, settle_pair, wait_for_method
 from tests.lab.adversary import Injector, cookie_reply
 from tests.lab.filters import Filters, Message
 from tests.lab.implementations import Implementation
@@ -21,14 +21,24 @@ from tests.lab.wire import Datagram, session_completed
 HEADERS = 20 + 8
 """IPv4 and UDP."""
 FACTOR = 3.0
+INTERVAL = 1.0
+"""Between two answers to addresses that are not known to be the client's, instead of 5 s."""
 
 
 @pytest.fixture
 def quiet(serving: Pair) -> Pair:
-    """A client with a session, and a server that answers but never greets."""
+    """A client with a session and without plans, and a server that answers but never greets."""
     serving.server.environment["HANDFAST_ANNOUNCE"] = "never"
     serving.start()
     serving.client.reaches(serving.server)
+    settle_pair(serving)
+    return serving
+
+
+@pytest.fixture
+def hurried(serving: Pair) -> Pair:
+    """The server's constant is smaller; whoever asks for `quiet` after this gets this pair."""
+    serving.server.implementation = serving.server.implementation.hurried(ANSWER_INTERVAL=INTERVAL)
     return serving
 
 
@@ -54,7 +64,7 @@ def test_the_next_packet_brings_the_client_back(quiet: Pair) -> None:
         client.node.start("ping", "-c1", server.ipv4)
         back = capture.wait_for(lambda: session_completed(capture, asked), 5, "a session")
         first = capture.matching(Message.TRANSPORT, source=client.host.ipv4, since=asked)[0]
-        assert back.time - first.time <= 0.2
+        assert back.time - first.time < 2, "by itself it would begin after 15 s"
         wait_for_method(server, client, "answered")
         conversation.goes_on()
     began = capture.matching(Message.INITIATION, since=asked)
@@ -70,7 +80,7 @@ def test_a_caller_answers_strays_too(
     pair.start()
     ours.reaches(theirs)
     lost = lose_keys(ours)
-    theirs.reaches(ours, timeout=3)
+    theirs.reaches(ours, timeout=8)
     wait_for_method(ours, theirs, "answered")
     began = pair.on_client_cable.matching(Message.INITIATION, since=lost)
     assert {datagram.source for datagram in began} == {ours.host.ipv4}
@@ -83,7 +93,7 @@ def test_after_a_restart_too(quiet: Pair) -> None:
     end_tree(server)
     server.start()
     asked = time.monotonic()
-    client.reaches(server, timeout=3)
+    client.reaches(server, timeout=8)
     capture = quiet.on_client_cable
     assert session_completed(capture, asked)
     wait_for_method(server, client, "answered")
@@ -103,7 +113,7 @@ def test_who_sends_is_greeted_before_others(quiet: Pair) -> None:
     capture = quiet.on_client_cable
     back = capture.wait_for(lambda: session_completed(capture, asked), 5, "a session")
     first = capture.matching(Message.TRANSPORT, source=client.host.ipv4, since=asked)[0]
-    assert back.time - first.time <= 0.5
+    assert back.time - first.time < 2
     wait_for_method(server, client, "answered")
 
 
@@ -114,7 +124,7 @@ def test_probes_see_a_short_gap(quiet: Pair, probes: Probes) -> None:
     wait_until(lambda: log.settled(0), 10, "the first answers")
     up = lose_keys(server)
     wait_until(lambda: log.settled(up), 5, "answers afterwards")
-    assert log.longest_silence(up) < 0.5
+    assert log.longest_silence(up) < 2
 
 
 def test_strays_are_no_amplifier(quiet: Pair, network: Network, injector: Injector, mallory: Host) -> None:
@@ -124,14 +134,16 @@ def test_strays_are_no_amplifier(quiet: Pair, network: Network, injector: Inject
     forged = stray(quiet)
     for number in range(50):
         injector.send(stray(quiet, 1000 + number), (mallory.ipv4, 4000 + number), (server.host.ipv4, PORT))
-    time.sleep(0.3)
+    cable.wait(source=server.host.ipv4)
+    assert server.status(client).endpoint == f"{client.host.ipv4}:{client.port}"
+    client.reaches(server, timeout=8)
+    # What came before its packet has been looked at.
     answers = cable.matching(source=server.host.ipv4)
     assert [answer.type for answer in answers] == [Message.INITIATION], "one for all ports"
     assert on_the_wire(answers) <= FACTOR * (len(forged) + HEADERS)
-    assert server.status(client).endpoint == f"{client.host.ipv4}:{client.port}"
-    client.reaches(server, timeout=3)
 
 
+@pytest.mark.usefixtures("hurried")
 def test_replayed_elsewhere_it_is_answered_rarely(
     quiet: Pair, network: Network, filters: Filters, injector: Injector, mallory: Host
 ) -> None:
@@ -143,14 +155,14 @@ def test_replayed_elsewhere_it_is_answered_rarely(
     capture = quiet.on_client_cable
     [*_, recorded] = capture.matching(Message.TRANSPORT, source=client.host.ipv4, since=began)
     cable = network.capture(mallory)
-    for _ in range(60):
+    while len(sent := cable.matching(Message.INITIATION, source=server.host.ipv4)) < 2:
         injector.send(recorded.payload, (mallory.ipv4, PORT), (server.host.ipv4, PORT))
-        time.sleep(0.1)
-    first, second = cable.matching(Message.INITIATION, source=server.host.ipv4)
-    assert second.time - first.time >= 5
+        time.sleep(0.05)
+    first, second = sent
+    assert second.time - first.time > INTERVAL - 0.01
     assert server.status(client).endpoint == f"{client.host.ipv4}:{client.port}"
     held.remove()
-    client.reaches(server, timeout=3)
+    client.reaches(server, timeout=8)
 
 
 @pytest.mark.parametrize(("shared", "answered"), [("", 5), ("10.77.0.0/16", 7)])
@@ -182,8 +194,10 @@ def test_an_address_that_all_may_share_is_spared(
     cable = network.capture(mallory)
     for packet in packets:
         injector.send(packet, (mallory.ipv4, PORT), (server.host.ipv4, PORT))
-    time.sleep(0.5)
-    assert len(cable.matching(Message.INITIATION, source=server.host.ipv4)) == answered
+    # It brings no packet to Mallory, and what came before it has been looked at.
+    clients[0].reaches(server)
+    sent = len(cable.matching(Message.INITIATION, source=server.host.ipv4))
+    assert answered <= sent < answered + 2, "another one may be due by now"
 
 
 def test_what_was_received_before_is_not_answered(
@@ -275,6 +289,7 @@ def assert_void(hoarded: Datagram, pair: Pair, injector: Injector, mallory: Host
     assert client.ping(server)
 
 
+@pytest.mark.usefixtures("hurried")
 def test_a_late_answer_to_an_older_one_does_not_end_it(
     quiet: Pair, network: Network, injector: Injector, mallory: Host
 ) -> None:
@@ -284,7 +299,7 @@ def test_a_late_answer_to_an_older_one_does_not_end_it(
     cable = network.capture(mallory)
     injector.send(stray(quiet), (mallory.ipv4, PORT), (server.host.ipv4, PORT))
     [older] = cable.wait(Message.INITIATION, source=server.host.ipv4)
-    time.sleep(5.1)
+    time.sleep(INTERVAL + 0.1)
     injector.send(stray(quiet, 2000), (mallory.ipv4, PORT), (server.host.ipv4, PORT))
     [_, newest] = cable.wait(Message.INITIATION, source=server.host.ipv4, count=2)
     back = time.monotonic()

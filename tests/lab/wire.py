@@ -12,10 +12,11 @@ import socket
 import struct
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from ipaddress import ip_address
+from itertools import pairwise
 from typing import TypeVar
 
 from .filters import Message
@@ -210,6 +211,12 @@ def _parse(protocol: int, packet: bytes, at: float) -> Datagram | None:
         payload,
         length - 8,
     )
+
+
+def lateness(datagrams: Sequence[Datagram], due: Sequence[float]) -> list[float]:
+    """By how much each pause between them is longer than it should be: on a busy machine they all are."""
+    pauses = (later.time - earlier.time for earlier, later in pairwise(datagrams))
+    return [pause - wanted for pause, wanted in zip(pauses, due, strict=True)]
 
 
 def session_completed(capture: Capture, since: float = 0.0) -> Datagram | None:

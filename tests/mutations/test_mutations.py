@@ -41,7 +41,7 @@ def apply(patch: Path, tunnel: Path) -> None:
 def run(test: str, tunnel: Path) -> subprocess.CompletedProcess[str]:
     """Run one interop test with this copy of the tunnel."""
     pytest_ = [sys.executable, "-m", "pytest", "-n0", "-q", "-p", "no:cacheprovider", f"tests/interop/{test}"]
-    environment = {**os.environ, "PYTHONPATH": str(tunnel), "PYTHONDONTWRITEBYTECODE": "1"}
+    environment = {**os.environ, "PYTHONPATH": str(tunnel)}
     started = subprocess.run(
         [sys.executable, "-m", "handfast_tunnel", "--version"],
         env=environment,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -53,7 +54,8 @@ def test_every_bug_has_its_patch() -> None:
 @pytest.mark.parametrize(("bug", "sight", "report"), FOUND)
 def test_a_bug_is_noticed(bug: str, sight: str, report: str, tmp_path: Path) -> None:
     """The model runs against a copy with the bug in it, in a process of its own."""
-    subprocess.run(["cp", "-r", ROOT / "tunnel", tmp_path], check=True, timeout=30)
+    compiled = shutil.ignore_patterns("__pycache__")
+    shutil.copytree(ROOT / "tunnel", tmp_path / "tunnel", ignore=compiled)
     subprocess.run(
         ["patch", "--quiet", "-p1", "-i", str(BUGS / f"{bug}.patch")], cwd=tmp_path, check=True, timeout=30
     )

@@ -66,3 +66,8 @@ LOADED_HANDSHAKES_PER_SOURCE: Final = (20.0, 5.0)
 """A second and at once, from one address and port: behind a Service all clients share the address."""
 SEAL_BATCH: Final = 512
 """Send ceilings are stored ahead of at most this many packets (RECOVERY, section 2)."""
+
+# RECOVERY, section 6
+ANSWER_INTERVAL: Final = 5.0
+"""Least time between two answers to strays of a peer from unknown addresses; doubles with each."""
+ANSWER_INTERVAL_LIMIT: Final = 160.0

@@ -12,7 +12,7 @@ import ipaddress
 from collections.abc import Sequence
 from typing import Final
 
-from .constants import REJECT_AFTER_TIME
+from .constants import ANSWER_INTERVAL, ANSWER_INTERVAL_LIMIT, REJECT_AFTER_TIME
 from .endpoint import Endpoint
 from .handshake import Handshakes, Initiate
 from .interface import Interface, LostSession
@@ -22,9 +22,6 @@ from .startup_handshake import StartupHandshakes
 from .token_bucket import TokenBucket, TokenBuckets
 from .transport import Transport
 
-ANSWER_INTERVAL: Final = 5.0
-"""Least time between two answers for a peer to unknown addresses; doubles with each."""
-ANSWER_INTERVAL_LIMIT: Final = 160.0
 ANSWERS_PER_SECOND: Final = 50.0
 ANSWERS_PER_NETWORK: Final = 5.0
 IPV4_NETWORK: Final = 24
