@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterator
 
@@ -35,7 +36,7 @@ from .objects import TUNNEL, TUNNEL_2, container
 from .outside import Outside
 from .rights import granted, used
 
-_FAILED = "handfast.dev/upgrade-failed"
+_FAILED, _UPGRADING = "handfast.dev/upgrade-failed", "handfast.dev/upgrading"
 STOCK_OUTAGE = 15.0
 """Seconds that clients of any other WireGuard need at least, when they are sending."""
 _INJECTORS = f"app.kubernetes.io/name={WEBHOOK}"
@@ -165,6 +166,33 @@ def test_an_upgrade_leaves_app_and_sessions_alone(
     assert app_of(app.api, "shop") == before
     assert client.handshakes() == handshakes
     wait_until(lambda: log.settled(time.monotonic() - 1), 10, "answers")
+
+
+def test_an_image_that_cannot_be_pulled_is_taken_back(
+    app: Injected, outside: Outside, probes: Probes
+) -> None:
+    """As if an operator had begun with it, which another one succeeded."""
+    app.begin(deployment("shop", container()))
+    client = app.alice(outside, probes)
+    name, handshakes = app.only(), client.handshakes()
+    before = app_of(app.api, name)
+    begun = {"image": TUNNEL, "restarts": 0, "role": "active", "at": time.time(), "sessions": []}
+    sidecar = {"name": SIDECAR, "image": "localhost:1/tunnel:none"}
+    app.api.patch(
+        "Pod",
+        name,
+        {
+            "metadata": {"annotations": {_UPGRADING: json.dumps(begun)}},
+            "spec": {"initContainers": [sidecar]},
+        },
+    )
+    app.api.wait("Pod", name, lambda found: image_of(found) == TUNNEL and restarts_of(found) == 1, 60)
+    notes = app.api.get("Pod", name)["metadata"]["annotations"]
+    assert notes[_FAILED].startswith(f"{sidecar['image']} its image cannot be pulled (")
+    assert _UPGRADING not in notes
+    log = probes.ask(client.host.node, GATEWAY)
+    wait_until(lambda: log.arrived, 20, "an answer")
+    assert (app_of(app.api, name), client.handshakes()) == (before, handshakes)
 
 
 def snippet(cluster: Cluster, api: Api, tunnel: str) -> Object:
