@@ -56,6 +56,8 @@ class Sidecar:
     after_app: bool
     silence: float = 0.0
     """Between the end of its former container and the beginning of this one, in seconds."""
+    upgrades: bool = False
+    """Whether its image is the operator's to replace."""
     trouble: str = ""
     """Why it does not run, in a word of the kubelet's."""
     upgrading: str | None = None
@@ -82,6 +84,7 @@ class Sidecar:
                 former.get("terminated", {}).get("finishedAt"), state.get("running", {}).get("startedAt")
             ),
             trouble=state.get("waiting", {}).get("reason", ""),
+            upgrades=notes.get(names.UPGRADES) == "true",
             upgrading=notes.get(names.UPGRADING),
             failed=notes.get(names.UPGRADE_FAILED, ""),
         )

@@ -100,10 +100,11 @@ Step = Begin | Check | Stop
 
 def next_step(pods: Sequence[PodObject], seen: Callable[[PodObject], Seen], wanted: str) -> Step | None:
     """Those that stand by come first: what fails there, fails for nobody."""
-    ours = [pod for pod in pods if pod.sidecar is not None and not pod.over and not pod.terminating]
-    for pod in ours:
+    there = [pod for pod in pods if pod.sidecar is not None and not pod.over and not pod.terminating]
+    for pod in there:
         if pod.sidecar and pod.sidecar.upgrading is not None:
             return Check(pod, Begun.parse(pod.sidecar.upgrading))
+    ours = [pod for pod in there if pod.sidecar and pod.sidecar.upgrades]
     for pod in ours:
         image, _, why = pod.sidecar.failed.partition(" ") if pod.sidecar else ("", "", "")
         if image == wanted:

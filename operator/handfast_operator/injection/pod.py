@@ -16,7 +16,7 @@ def injected(pod: Mapping[str, Any], tunnel: str, spec: TunnelSpec, settings: Se
     """Its `spec`. A sidecar that is there already, by hand or by an earlier call, stays as it is."""
     changed: Object = dict(pod["spec"])
     others = list(changed.get("initContainers") or ())
-    sidecar = next((each for each in others if each["name"] == container.SIDECAR.container), None)
+    sidecar = _sidecar(changed)
     if sidecar is None:
         grace = changed.get("terminationGracePeriodSeconds", container.DEFAULT_GRACE_SECONDS)
         sidecar = container.of_sidecar(spec, settings, grace=grace, alone=not shares(pod))
@@ -31,6 +31,18 @@ def injected(pod: Mapping[str, Any], tunnel: str, spec: TunnelSpec, settings: Se
     if secrets:
         changed["imagePullSecrets"] = _with(changed.get("imagePullSecrets") or (), secrets)
     return changed
+
+
+def noted(pod: Mapping[str, Any]) -> Object:
+    """Its annotations with it: an image that the injector chooses is the operator's to replace, unless its
+    template says otherwise."""
+    there: Object = pod["metadata"].get("annotations") or {}
+    return there if _sidecar(pod["spec"]) is not None else {names.UPGRADES: "true"} | there
+
+
+def _sidecar(spec: Mapping[str, Any]) -> Object | None:
+    containers = spec.get("initContainers") or ()
+    return next((each for each in containers if each["name"] == container.SIDECAR.container), None)
 
 
 def shares(pod: Mapping[str, Any]) -> bool:

@@ -16,7 +16,7 @@ from .. import names
 from ..resources import API_VERSION, TunnelSpec
 from ..settings import Settings
 from .origin import Reader, origin_of
-from .pod import injected
+from .pod import injected, noted
 from .refusals import Asked, refusal
 
 Object = dict[str, Any]
@@ -46,7 +46,7 @@ async def answer(review: Mapping[str, Any], reader: Reader, settings: Settings) 
     response: Object = {"uid": uid, "allowed": True}
     if label is not None:
         try:
-            response |= _patched(pod, await _changed(pod, namespace, label, reader, settings))
+            response |= _patch(await _changes(pod, namespace, label, reader, settings))
         except Refusal as reason:
             name = pod["metadata"].get("name") or pod["metadata"].get("generateName", "")
             logger.info("%s/%s is refused: %s", namespace, name, reason)
@@ -57,15 +57,18 @@ async def answer(review: Mapping[str, Any], reader: Reader, settings: Settings) 
     return {"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "response": response}
 
 
-async def _changed(
+async def _changes(
     pod: Mapping[str, Any], namespace: str, tunnel: str, reader: Reader, settings: Settings
-) -> Object:
-    """The pod's new spec; raises Refusal."""
+) -> list[Object]:
+    """What `add` has to put where, which also replaces what is there; raises Refusal."""
     asked = await _look(pod, namespace, tunnel, reader)
     if reason := refusal(asked):
         raise Refusal(f"handfast: {reason}")
     assert asked.spec is not None
-    return injected(pod, tunnel, asked.spec, settings)
+    spec, notes = injected(pod, tunnel, asked.spec, settings), noted(pod)
+    wanted = [(f"/spec/{name}", pod["spec"].get(name), value) for name, value in spec.items()]
+    wanted.append(("/metadata/annotations", pod["metadata"].get("annotations") or {}, notes))
+    return [{"op": "add", "path": path, "value": new} for path, old, new in wanted if old != new]
 
 
 async def _look(pod: Mapping[str, Any], namespace: str, tunnel: str, reader: Reader) -> Asked:
@@ -91,13 +94,7 @@ async def _nothing() -> None:
     return None
 
 
-def _patched(pod: Mapping[str, Any], spec: Mapping[str, Any]) -> Object:
-    """`add` also replaces what is there."""
-    changes = [
-        {"op": "add", "path": f"/spec/{name}", "value": value}
-        for name, value in spec.items()
-        if pod["spec"].get(name) != value
-    ]
+def _patch(changes: list[Object]) -> Object:
     if not changes:
         return {}
     return {"patchType": "JSONPatch", "patch": base64.b64encode(json.dumps(changes).encode()).decode()}

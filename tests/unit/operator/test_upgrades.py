@@ -32,7 +32,7 @@ from .objects import tunnel_object
 OLD, NEW = "tunnel:1", "tunnel:2"
 NOW = 1_750_000_000.0
 
-BEFORE = Sidecar(OLD, ready=True, restarts=0, after_app=True)
+BEFORE = Sidecar(OLD, ready=True, restarts=0, after_app=True, upgrades=True)
 
 
 def client(key: str, *, age: float = 30, heard: float = 60, **more: Any) -> PeerStatus:
@@ -408,7 +408,15 @@ def test_a_pod_that_does_not_answer_is_waited_for(monkeypatch: pytest.MonkeyPatc
 
 
 @pytest.mark.parametrize(
-    "unfit", [{"terminating": True}, {"over": True}, {"ready": False}, {"sidecar": None}], ids=str
+    "unfit",
+    [
+        {"terminating": True},
+        {"over": True},
+        {"ready": False},
+        {"sidecar": None},
+        {"sidecar": replace(BEFORE, upgrades=False)},
+    ],
+    ids=str,
 )
 def test_which_pods_are_let_be(unfit: dict[str, Any]) -> None:
     pod = replace(Scene(("a", Role.ACTIVE)).world.pods[0].object(), **unfit)

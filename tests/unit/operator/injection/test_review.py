@@ -13,6 +13,7 @@ from handfast_operator.injection import review as reviews
 from handfast_operator.injection.origin import Origin, origin_of
 from handfast_operator.injection.review import Unreadable, answer
 from handfast_operator.settings import Settings
+from handfast_operator.tunnel_state import PodObject
 
 from .pods import SETTINGS, FakeReader, pod, reader, review
 
@@ -25,12 +26,13 @@ def answered(asked: Any, known: FakeReader | None = None, settings: Settings = S
 
 
 def patched(before: Any, response: dict[str, Any]) -> Any:
-    """As the API server applies a patch: `add` only, of members of the spec."""
+    """As the API server applies a patch: `add` only, of members of metadata and spec."""
     after = json.loads(json.dumps(before))
     for change in json.loads(base64.b64decode(response["patch"])):
         where, _, member = change["path"][1:].rpartition("/")
-        assert (change["op"], where) == ("add", "spec")
-        after["spec"][member] = change["value"]
+        assert change["op"] == "add"
+        assert (where, member) == ("metadata", "annotations") or where == "spec"
+        after[where][member] = change["value"]
     return after
 
 
@@ -45,6 +47,29 @@ def test_a_pod_gets_the_tunnel() -> None:
 def test_the_second_time_nothing_changes() -> None:
     after = patched(pod(), answered(review(pod())))
     assert answered(review(after)) == {"uid": "uid-of-request", "allowed": True}
+
+
+UPGRADES = "handfast.dev/upgrades"
+
+
+def test_only_a_sidecar_of_the_injectors_is_the_operators_to_upgrade() -> None:
+    """An image that somebody chose stays, whether in a sidecar by hand or by a word on the template."""
+    asked = pod()
+    asked["metadata"]["annotations"] = {"team": "shop"}
+    after = patched(asked, answered(review(asked)))
+    assert after["metadata"]["annotations"] == {"team": "shop", UPGRADES: "true"}
+    assert PodObject.parse(made(after)).sidecar.upgrades  # type: ignore[union-attr]
+    asked["metadata"]["annotations"] = {UPGRADES: "false"}
+    after = patched(asked, answered(review(asked)))
+    assert after["metadata"]["annotations"] == {UPGRADES: "false"}
+    explicit = pod(initContainers=[{"name": "handfast-tunnel", "image": "mine:1"}])
+    after = patched(explicit, answered(review(explicit)))
+    assert "annotations" not in after["metadata"]
+    assert not PodObject.parse(made(after)).sidecar.upgrades  # type: ignore[union-attr]
+
+
+def made(pod: Any) -> Any:
+    return pod | {"metadata": pod["metadata"] | {"name": "shop-1", "uid": "1", "creationTimestamp": ""}}
 
 
 def test_a_pod_without_the_label_is_let_by() -> None:
