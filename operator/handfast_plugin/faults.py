@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from .kinds import Object, condition, tls_secret
+from .kinds import TUNNEL_LABEL, Object, condition, tls_secret
 from .pods import Pod
 from .screen import age, duration
 from .status import is_trouble
@@ -105,6 +105,20 @@ def pod_security(facts: Facts) -> Iterator[Fault]:
         f"{who}: a gateway has NET_ADMIN, which only the level privileged admits",
         f"kubectl label namespace {facts.namespace} {_ENFORCE}=privileged --overwrite",
     )
+
+
+def injection(facts: Facts) -> Iterator[Fault]:
+    """Its label is on a pod, and no tunnel in it: nobody else would say so."""
+    without = [pod for pod in facts.pods if not pod.has_tunnel and not pod.terminating]
+    if without:
+        yield Fault(
+            "injection",
+            f"pod {without[0].name} has the label {TUNNEL_LABEL}, and no tunnel in it: it is older than the"
+            " injector or the label, or no injector serves its namespace (kube-system never, others by"
+            " watchNamespaces)",
+            f"kubectl delete pod {without[0].name} --namespace={facts.namespace}"
+            "    # what makes it makes another",
+        )
 
 
 def tun_device(facts: Facts) -> Iterator[Fault]:
@@ -258,6 +272,7 @@ def conditions(facts: Facts) -> Iterator[Fault]:
 
 RULES: Final[Mapping[str, Rule]] = {
     "Pod Security": pod_security,
+    "injection": injection,
     NO_TUN: tun_device,
     "forwarding": forwarding,
     "MTU": mtu,

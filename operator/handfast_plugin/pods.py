@@ -89,6 +89,13 @@ class Pod:
         )
 
     @property
+    def has_tunnel(self) -> bool:
+        """Whether there is a container of a tunnel's name in it: a label alone makes none."""
+        spec = self.body.get("spec", {})
+        every = [*(spec.get("initContainers") or ()), *(spec.get("containers") or ())]
+        return any(each["name"] in CONTAINERS for each in every)
+
+    @property
     def role(self) -> str:
         return str(self.said["role"]) if self.said else ""
 

@@ -61,7 +61,7 @@ def pod(name: str = POD, namespace: str = "vpn", node: str = "node1", *, ready: 
             "creationTimestamp": CREATED,
             "labels": {"handfast.dev/tunnel": "office"},
         },
-        "spec": {"nodeName": node},
+        "spec": {"nodeName": node, "containers": [{"name": "tunnel"}]},
         "status": {
             "conditions": conditions(Ready="True" if ready else "False"),
             "containerStatuses": [{"name": "tunnel", "restartCount": 1}],

@@ -55,6 +55,16 @@ def test_nothing_is_wrong() -> None:
     assert faults.find(replace(WELL, labels={}, insides=[replace(WELL_INSIDE, swap=True)])) == []
 
 
+def test_a_label_without_a_tunnel() -> None:
+    """As in kube-system, which no injector serves."""
+    shop = pod("shop") | {"spec": {"containers": [{"name": "app"}]}}
+    found = only("injection", pods=[*WELL.pods, Pod.of(shop)])
+    assert found.why.startswith("pod shop has the label handfast.dev/tunnel, and no tunnel in it")
+    assert found.command.startswith("kubectl delete pod shop --namespace=vpn")
+    beside = pod("shop") | {"spec": {"initContainers": [{"name": "handfast-tunnel"}]}}
+    assert faults.find(replace(WELL, pods=[Pod.of(beside, said())])) == []
+
+
 @pytest.mark.parametrize("level", ["restricted", "baseline"])
 def test_pod_security(level: str) -> None:
     found = only("Pod Security", labels={"pod-security.kubernetes.io/enforce": level})
