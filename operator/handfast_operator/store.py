@@ -71,6 +71,14 @@ class Store:
         except NotFoundError:
             return None
 
+    async def list(self, api: str, kind: str, namespace: str, labels: str) -> list[Object]:
+        """All with these labels."""
+        found = await self._call(
+            "get", self._resources[api, kind], namespace=namespace, label_selector=labels
+        )
+        items: list[Object] = found["items"]
+        return items
+
     async def create(self, body: Object) -> Object:
         """Raises Conflict where there is one of this name."""
         resource, namespace, _ = self._address(body)

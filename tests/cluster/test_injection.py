@@ -31,6 +31,7 @@ from .injected import (
     restarts_of,
     sharing,
     stateful_set,
+    tunnel,
 )
 from .objects import TUNNEL, TUNNEL_2, container
 from .outside import Outside
@@ -119,6 +120,8 @@ def test_pods_that_may_not_have_it_are_refused_with_a_sentence(app: Injected, ma
     api.apply(deployment("many", container(), replicas=2))
     wait_until(lambda: "Deployment many has 2 pods" in complaints(api), 20, "the refusal of a second pod")
     assert not api.list("Pod", "app=many")
+    api.apply(pod("first"))
+    assert "Pod first has pods with the Tunnel office already" in refused(api, pod("shop"))
     machines.kubectl("label", "namespace", api.namespace, "pod-security.kubernetes.io/enforce=baseline")
     assert "Pod Security level baseline" in refused(api, pod("shop"))
 
@@ -236,7 +239,7 @@ def test_without_injectors_pods_go_on_and_new_ones_are_refused(
         system.patch("Deployment", WEBHOOK, {"spec": {"replicas": 2}})
         system.wait("Deployment", WEBHOOK, lambda found: found["status"].get("availableReplicas") == 2)
         system.close()
-    app.api.apply(pod("late", container()))
+    app.api.apply(tunnel("branch"), pod("late", container(), tunnel="branch"))
     assert image_of(app.api.get("Pod", "late")) == TUNNEL
     assert not log.unanswered(began, time.monotonic() - 1)
 
@@ -246,9 +249,9 @@ def test_what_the_injector_may_do_is_what_it_does(app: Injected, machines: Clust
     app.prepare()
     rights = granted(app.api, WEBHOOK)
     app.api.apply(
-        deployment("shop", container()),
-        stateful_set("data", container()),
-        job("work", container(args=["idle"])),
+        sharing(deployment("shop", container())),
+        sharing(stateful_set("data", container())),
+        sharing(job("work", container(args=["idle"]))),
     )
 
     def unused() -> set[object]:

@@ -80,6 +80,10 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 - apiGroups: [handfast.dev]
   resources: [tunnels]
   verbs: [get]
+# Who else has a Tunnel.
+- apiGroups: [""]
+  resources: [pods]
+  verbs: [list]
 - apiGroups: [apps]
   resources: [deployments, replicasets, statefulsets]
   verbs: [get]

@@ -16,7 +16,7 @@ def injected(pod: Mapping[str, Any], tunnel: str, spec: TunnelSpec, settings: Se
     """Its `spec`. A sidecar that is there already, by hand or by an earlier call, stays as it is."""
     changed: Object = dict(pod["spec"])
     others = list(changed.get("initContainers") or ())
-    sidecar = _sidecar(changed)
+    sidecar = sidecar_of(changed)
     if sidecar is None:
         grace = changed.get("terminationGracePeriodSeconds", container.DEFAULT_GRACE_SECONDS)
         sidecar = container.of_sidecar(spec, settings, grace=grace, alone=not shares(pod))
@@ -37,10 +37,11 @@ def noted(pod: Mapping[str, Any]) -> Object:
     """Its annotations with it: an image that the injector chooses is the operator's to replace, unless its
     template says otherwise."""
     there: Object = pod["metadata"].get("annotations") or {}
-    return there if _sidecar(pod["spec"]) is not None else {names.UPGRADES: "true"} | there
+    return there if sidecar_of(pod["spec"]) is not None else {names.UPGRADES: "true"} | there
 
 
-def _sidecar(spec: Mapping[str, Any]) -> Object | None:
+def sidecar_of(spec: Mapping[str, Any]) -> Object | None:
+    """The tunnel's container in a pod's spec."""
     containers = spec.get("initContainers") or ()
     return next((each for each in containers if each["name"] == container.SIDECAR.container), None)
 

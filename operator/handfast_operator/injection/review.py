@@ -16,6 +16,7 @@ from .. import names
 from ..resources import API_VERSION, TunnelSpec
 from ..settings import Settings
 from .origin import Reader, origin_of
+from .others import others_with
 from .pod import injected, noted
 from .refusals import Asked, refusal
 
@@ -74,10 +75,11 @@ async def _changes(
 async def _look(pod: Mapping[str, Any], namespace: str, tunnel: str, reader: Reader) -> Asked:
     try:
         async with asyncio.timeout(READ_SECONDS):
-            found, where, origin = await asyncio.gather(
+            found, where, origin, others = await asyncio.gather(
                 reader.get(API_VERSION, "Tunnel", namespace, tunnel) if tunnel else _nothing(),
                 reader.get("v1", "Namespace", None, namespace),
                 origin_of(pod, namespace, reader),
+                others_with(tunnel, pod, namespace, reader),
             )
         spec = TunnelSpec.model_validate(found["spec"]) if found is not None else None
     except ValidationError as error:
@@ -87,7 +89,7 @@ async def _look(pod: Mapping[str, Any], namespace: str, tunnel: str, reader: Rea
         why = str(error) or type(error).__name__
         raise Refusal(f"handfast: the injector cannot ask the API server about this pod: {why}") from error
     labels = (where or {}).get("metadata", {}).get("labels") or {}
-    return Asked(pod, namespace, labels, tunnel, spec, origin)
+    return Asked(pod, namespace, labels, tunnel, spec, origin, others)
 
 
 async def _nothing() -> None:

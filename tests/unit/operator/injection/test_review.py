@@ -11,11 +11,13 @@ import pytest
 
 from handfast_operator.injection import review as reviews
 from handfast_operator.injection.origin import Origin, origin_of
+from handfast_operator.injection.pod import injected
 from handfast_operator.injection.review import Unreadable, answer
+from handfast_operator.resources import TunnelSpec
 from handfast_operator.settings import Settings
 from handfast_operator.tunnel_state import PodObject
 
-from .pods import SETTINGS, FakeReader, pod, reader, review
+from .pods import SETTINGS, SPEC, FakeReader, pod, reader, review
 
 
 def answered(asked: Any, known: FakeReader | None = None, settings: Settings = SETTINGS) -> dict[str, Any]:
@@ -141,6 +143,63 @@ def test_who_makes_a_pod(kind: str, spec: Any, replicas: int) -> None:
     known = reader()
     known.add("batch/v1" if kind == "Job" else "apps/v1", kind, "shop", spec)
     assert origin(pod(owner=(kind, "shop")), known) == Origin(kind, "shop", replicas)
+
+
+def running(known: FakeReader, name: str, owner: tuple[str, str] | None, **labels: str) -> Any:
+    """A pod that has the tunnel."""
+    made = pod(owner=owner, labels=labels)
+    spec = injected(made, "office", TunnelSpec.model_validate(SPEC), SETTINGS)
+    known.add("v1", "Pod", name, spec, **{k: v for k, v in made["metadata"].items() if k != "generateName"})
+    return known.objects["v1", "Pod", "vpn", name]
+
+
+def of_deployment(known: FakeReader, name: str, generation: str) -> tuple[str, str]:
+    """Its ReplicaSet."""
+    owner = {"apiVersion": "apps/v1", "kind": "Deployment", "name": name, "controller": True}
+    known.add("apps/v1", "ReplicaSet", f"{name}-{generation}", {"replicas": 1}, ownerReferences=[owner])
+    known.add("apps/v1", "Deployment", name, {"replicas": 1})
+    return "ReplicaSet", f"{name}-{generation}"
+
+
+def test_a_tunnel_is_one_owners() -> None:
+    """Without an operator both would begin by themselves."""
+    known = reader()
+    running(known, "shop-7d9-x", of_deployment(known, "shop", "7d9"))
+    response = answered(review(pod(owner=of_deployment(known, "blog", "5f4"))), known)
+    assert not response["allowed"]
+    assert "Deployment shop has pods with the Tunnel office already" in response["status"]["message"]
+    assert "Deployment shop has" in answered(review(pod()), known)["status"]["message"], "nobody's pod"
+
+
+def test_a_rollout_is_no_other_owner() -> None:
+    known = reader()
+    running(known, "shop-7d9-x", of_deployment(known, "shop", "7d9"))
+    assert answered(review(pod(owner=of_deployment(known, "shop", "8e0"))), known)["allowed"]
+
+
+def test_another_owner_is_one_that_serves_with_it_now() -> None:
+    variants: tuple[dict[str, Any], ...] = (
+        {"status": {"phase": "Succeeded"}},
+        {"spec": {"containers": []}},
+        {"metadata": {"name": "x", "labels": {"handfast.dev/tunnel": "other"}}},
+        {"metadata": pod()["metadata"] | {"name": "x", "deletionTimestamp": "2026-11-28T04:00:00Z"}},
+    )
+    for changes in variants:
+        known = reader()
+        there = running(known, "import-x", ("Job", "import"))
+        assert not answered(review(pod()), known)["allowed"]
+        there |= changes
+        assert answered(review(pod()), known)["allowed"], changes
+
+
+def test_owners_that_both_say_so_share_it() -> None:
+    known = reader()
+    running(known, "a-x", ("StatefulSet", "a"), **{"handfast.dev/standby": "true"})
+    both = review(pod(owner=of_deployment(known, "b", "1"), labels={"handfast.dev/standby": "true"}))
+    assert answered(both, known)["allowed"]
+    assert not answered(review(pod(owner=of_deployment(known, "b", "1"))), known)["allowed"]
+    running(known, "c-x", ("StatefulSet", "c"))
+    assert "StatefulSet c" in answered(both, known)["status"]["message"], "that one wants it alone"
 
 
 def test_who_makes_a_pod_may_be_unknown_gone_or_nobody() -> None:
