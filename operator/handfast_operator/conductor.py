@@ -273,8 +273,9 @@ class Conductor:
     async def _hand_over(self, move: Handover, by_uid: dict[str, PodObject]) -> None:
         old, new = by_uid[move.old.uid], by_uid[move.new.uid]
         await self.push(new)
-        # Whatever becomes of all this: others know of the sessions that it is about.
-        await self._follow_sessions(list(by_uid.values()))
+        if move.old.role is Role.ACTIVE:
+            await self._hear_sessions(old, PROBE_SECONDS)
+        await self._tell_in_time(new)
         calls: dict[Call, Callable[[], Awaitable[None]]] = {
             "drain": lambda: self._drain(old, new, move.term),
             "activate": lambda: self._succeed(old, new, move.term),
@@ -282,10 +283,17 @@ class Conductor:
             "commit": lambda: self._finish(old, new, move.term, leaves=move.old.leaving),
         }
         began = time.monotonic()
-        for stage in HANDOVER:
-            if stage.call is not None:
-                await calls[stage.call]()
-        took = time.monotonic() - began
+        # Whatever becomes of all this: others know of the sessions that it is about. Whoever of them hangs
+        # must not use up the offer.
+        others = [pod for pod in by_uid.values() if pod not in (old, new) and not pod.over]
+        telling = asyncio.gather(*map(self._tell_in_time, others))
+        try:
+            for stage in HANDOVER:
+                if stage.call is not None:
+                    await calls[stage.call]()
+            took = time.monotonic() - began
+        finally:
+            await telling
         message = f"Pod {new.name} took over from {old.name} in {took * 1000:.0f} ms"
         await self.announce(
             "Normal", "HandedOver", message if move.old.leaving else f"{message}, as asked for"
@@ -360,20 +368,28 @@ class Conductor:
             await self._hear_sessions(by_uid[winner.uid])
         await asyncio.gather(*map(self._tell_sessions, by_uid.values()))
 
-    async def _hear_sessions(self, pod: PodObject) -> None:
-        """Has an active pod tell of its sessions what it has not told yet."""
+    async def _hear_sessions(self, pod: PodObject, seconds: float | None = None) -> None:
+        """Has an active pod tell of its sessions what it has not told yet. The first time, which is all of
+        them, it has as long as it takes, or `seconds`."""
         status, now = self.state.seen[pod.uid].status, time.monotonic()
         if status is None:
             return
         since = self._chronicle.since(pod.uid, status.term)
         try:
             # One that falls silent must not hold up the question whether it is lost.
-            async with asyncio.timeout(PROBE_SECONDS if since else None):
+            async with asyncio.timeout(PROBE_SECONDS if since else seconds):
                 news = await (await self._sidecar(pod)).sessions(since)
         except (ControlError, Refused, TimeoutError) as error:
             logger.info("Pod %s does not tell of its sessions: %s", pod.name, str(error) or "in time")
             return
         self._chronicle.add(news, now)
+
+    async def _tell_in_time(self, pod: PodObject) -> None:
+        try:
+            async with asyncio.timeout(PROBE_SECONDS):
+                await self._tell_sessions(pod)
+        except TimeoutError:
+            logger.info("Pod %s does not learn of sessions in time", pod.name)
 
     async def _tell_sessions(self, pod: PodObject) -> None:
         """Gives a standby all that was told and that it has not heard."""
