@@ -6,7 +6,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from handfast_tunnel.control import (
@@ -27,7 +27,7 @@ from .chronicle import Chronicle
 from .conditions import timestamp
 from .roles import HANDOVER, Activate, Call, Commit, Flip, Handover, PodView, Tell, Thaw, View
 from .sidecars import Sidecars
-from .store import Failure, Store
+from .store import Failure, Store, in_short
 from .tunnel_state import PodObject, Seen, TunnelState
 
 STANDBY_SECONDS: Final = 5.0
@@ -65,6 +65,8 @@ class Conductor:
     announce: Announce
     _refused: int = 0
     """The term that a pod was asked to end, and could not."""
+    _unmarked: set[str] = field(default_factory=set)
+    """Uids of pods that could not be given what they are to have in the API server."""
     _peers_at: float = 0.0
     _state_at: float = 0.0
     _outcome_until: float = 0.0
@@ -114,7 +116,10 @@ class Conductor:
         return roles.pending(self.view(pods))
 
     def views(self, pods: Iterable[PodObject]) -> list[PodView]:
-        return [pod.view(self.state.seen.setdefault(pod.uid, Seen())) for pod in pods if not pod.over]
+        """One without its label is nobody's successor: the Service would lead nowhere."""
+        views = [pod.view(self.state.seen.setdefault(pod.uid, Seen())) for pod in pods if not pod.over]
+        unmarked = {pod.uid for pod in pods if not pod.labelled} & self._unmarked
+        return [replace(view, ready=view.ready and view.uid not in unmarked) for view in views]
 
     # Observation
 
@@ -194,6 +199,7 @@ class Conductor:
     async def _mark(self, pods: list[PodObject]) -> None:
         """The label that the Service selects by, and for the active pod the cost of its deletion."""
         active = (self.state.active or {}).get("pod")
+        self._unmarked &= {pod.uid for pod in pods}
         for pod in pods:
             if pod.over:
                 continue
@@ -207,8 +213,15 @@ class Conductor:
                 await self._patch_pod(pod, patch)
 
     async def _patch_pod(self, pod: PodObject, metadata: dict[str, Any]) -> None:
+        """Whatever refuses it for one pod, the others and their Tunnel go on."""
         namespace = self.state.tunnel.owner.namespace
-        await self.store.merge("v1", "Pod", namespace, pod.name, {"metadata": metadata})
+        try:
+            await self.store.merge("v1", "Pod", namespace, pod.name, {"metadata": metadata})
+            self._unmarked.discard(pod.uid)
+        except (Failure, OSError) as error:
+            if pod.uid not in self._unmarked:
+                logger.warning("Pod %s cannot be marked: %s", pod.name, in_short(error))
+            self._unmarked.add(pod.uid)
 
     async def _bring_up_to_date(self, pods: list[PodObject]) -> None:
         await asyncio.gather(*(self.push(pod) for pod in pods if not pod.over))

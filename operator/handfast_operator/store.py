@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import aiohttp
 from kubernetes.aio import client, config
+from kubernetes.aio.client.exceptions import ApiException
 from kubernetes.aio.dynamic import DynamicClient
 from kubernetes.aio.dynamic.exceptions import ConflictError, DynamicApiError, NotFoundError
 from kubernetes.aio.dynamic.resource import Resource
@@ -178,6 +179,13 @@ class Store:
             self.errors += 1
             raise ConnectionError(f"the API server: {error}") from error
         return answer
+
+
+def in_short(error: Exception) -> str:
+    """On one line: what the API server has said, where it has."""
+    if isinstance(error, ApiException):
+        return f"{error.status} {error.reason}: {str(error.body)[:300]}"
+    return f"{type(error).__name__}: {error}"
 
 
 async def configuration() -> client.Configuration:
