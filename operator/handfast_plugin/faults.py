@@ -58,6 +58,8 @@ class Facts:
     labels: Mapping[str, str] | None = None
     """Its namespace's."""
     pods: Sequence[Pod] = ()
+    strangers: Sequence[Pod] = ()
+    """Pods with its label that are none of its own."""
     insides: Sequence[Inside] = ()
     warnings: Sequence[Object] = ()
     """Events."""
@@ -109,16 +111,17 @@ def pod_security(facts: Facts) -> Iterator[Fault]:
 
 def injection(facts: Facts) -> Iterator[Fault]:
     """Its label is on a pod, and no tunnel in it: nobody else would say so."""
-    without = [pod for pod in facts.pods if not pod.has_tunnel and not pod.terminating]
-    if without:
-        yield Fault(
-            "injection",
-            f"pod {without[0].name} has the label {TUNNEL_LABEL}, and no tunnel in it: it is older than the"
-            " injector or the label, or no injector serves its namespace (kube-system never, others by"
-            " watchNamespaces)",
-            f"kubectl delete pod {without[0].name} --namespace={facts.namespace}"
-            "    # what makes it makes another",
-        )
+    for pod in facts.strangers:
+        if not pod.terminating:
+            yield Fault(
+                "injection",
+                f"pod {pod.name} has the label {TUNNEL_LABEL}, and no tunnel of it: it is older than the"
+                " injector or the label, no injector serves its namespace (kube-system never, others by"
+                " watchNamespaces), or somebody wrote it by hand. What it says is not believed",
+                f"kubectl delete pod {pod.name} --namespace={facts.namespace}"
+                "    # what makes it makes another",
+            )
+            return
 
 
 def tun_device(facts: Facts) -> Iterator[Fault]:

@@ -59,7 +59,8 @@ def pod(name: str = POD, namespace: str = "vpn", node: str = "node1", *, ready: 
             "namespace": namespace,
             "uid": f"uid-of-{name}",
             "creationTimestamp": CREATED,
-            "labels": {"handfast.dev/tunnel": "office"},
+            "labels": {"handfast.dev/tunnel": "office", "app.kubernetes.io/managed-by": "handfast"},
+            "ownerReferences": [{"kind": "ReplicaSet", "name": name.rpartition("-")[0], "controller": True}],
         },
         "spec": {"nodeName": node, "containers": [{"name": "tunnel"}]},
         "status": {

@@ -57,12 +57,11 @@ def test_nothing_is_wrong() -> None:
 
 def test_a_label_without_a_tunnel() -> None:
     """As in kube-system, which no injector serves."""
-    shop = pod("shop") | {"spec": {"containers": [{"name": "app"}]}}
-    found = only("injection", pods=[*WELL.pods, Pod.of(shop)])
-    assert found.why.startswith("pod shop has the label handfast.dev/tunnel, and no tunnel in it")
+    shop = Pod.of(pod("shop"))
+    found = only("injection", strangers=[shop])
+    assert found.why.startswith("pod shop has the label handfast.dev/tunnel, and no tunnel of it")
     assert found.command.startswith("kubectl delete pod shop --namespace=vpn")
-    beside = pod("shop") | {"spec": {"initContainers": [{"name": "handfast-tunnel"}]}}
-    assert faults.find(replace(WELL, pods=[Pod.of(beside, said())])) == []
+    assert faults.find(replace(WELL, strangers=[replace(shop, terminating=True)])) == []
 
 
 @pytest.mark.parametrize("level", ["restricted", "baseline"])
