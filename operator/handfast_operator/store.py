@@ -13,7 +13,7 @@ from kubernetes.aio.dynamic import DynamicClient
 from kubernetes.aio.dynamic.exceptions import ConflictError, DynamicApiError, NotFoundError
 from kubernetes.aio.dynamic.resource import Resource
 
-from .names import MANAGER
+from .names import MANAGER, is_name
 from .resources import API_VERSION
 
 Object = dict[str, Any]
@@ -67,6 +67,8 @@ class Store:
         await self._api.close()  # type: ignore[no-untyped-call]
 
     async def get(self, api: str, kind: str, namespace: str | None, name: str) -> Object | None:
+        if not is_name(name):
+            return None
         try:
             return await self._call("get", self._resources[api, kind], name=name, namespace=namespace)
         except NotFoundError:

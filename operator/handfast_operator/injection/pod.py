@@ -55,5 +55,5 @@ def shares(pod: Mapping[str, Any]) -> bool:
 def _with(there: Iterable[Object], wanted: Iterable[Object]) -> list[Object]:
     """What is there, and of what is wanted, all that is not there by name."""
     there = list(there)
-    known = {each["name"] for each in there}
+    known = {each.get("name") for each in there}
     return [*there, *(each for each in wanted if each["name"] not in known)]

@@ -19,6 +19,7 @@ from .origin import Reader, origin_of
 from .others import others_with
 from .pod import injected, noted
 from .refusals import Asked, refusal
+from .shape import complaint
 
 Object = dict[str, Any]
 
@@ -36,15 +37,22 @@ class Unreadable(Exception):
     """It is not what an API server sends."""
 
 
-async def answer(review: Mapping[str, Any], reader: Reader, settings: Settings) -> Object:
-    """An AdmissionReview for one; raises Unreadable."""
+def read(text: bytes) -> Any:
+    """What it says as JSON; raises Unreadable."""
     try:
-        request = review["request"]
-        uid, namespace, pod = request["uid"], request["namespace"], request["object"]
-        label = (pod["metadata"].get("labels") or {}).get(names.TUNNEL_LABEL)
-    except (KeyError, TypeError, AttributeError) as error:
-        raise Unreadable(f"this is no AdmissionReview of a pod: {error!r}") from None
-    response: Object = {"uid": uid, "allowed": True}
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise Unreadable(f"this is no JSON: {error}") from None
+
+
+async def answer(review: Any, reader: Reader, settings: Settings) -> Object:
+    """An AdmissionReview for one; raises Unreadable."""
+    if why := complaint(review):
+        raise Unreadable(f"this is no AdmissionReview of a pod: {why}")
+    request = review["request"]
+    namespace, pod = request["namespace"], request["object"]
+    label = (pod["metadata"].get("labels") or {}).get(names.TUNNEL_LABEL)
+    response: Object = {"uid": request["uid"], "allowed": True}
     if label is not None:
         try:
             response |= _patch(await _changes(pod, namespace, label, reader, settings))
@@ -73,10 +81,12 @@ async def _changes(
 
 
 async def _look(pod: Mapping[str, Any], namespace: str, tunnel: str, reader: Reader) -> Asked:
+    if not names.is_name(tunnel):
+        return Asked(pod, namespace, {}, tunnel, None)
     try:
         async with asyncio.timeout(READ_SECONDS):
             found, where, origin, others = await asyncio.gather(
-                reader.get(API_VERSION, "Tunnel", namespace, tunnel) if tunnel else _nothing(),
+                reader.get(API_VERSION, "Tunnel", namespace, tunnel),
                 reader.get("v1", "Namespace", None, namespace),
                 origin_of(pod, namespace, reader),
                 others_with(tunnel, pod, namespace, reader),
@@ -90,10 +100,6 @@ async def _look(pod: Mapping[str, Any], namespace: str, tunnel: str, reader: Rea
         raise Refusal(f"handfast: the injector cannot ask the API server about this pod: {why}") from error
     labels = (where or {}).get("metadata", {}).get("labels") or {}
     return Asked(pod, namespace, labels, tunnel, spec, origin, others)
-
-
-async def _nothing() -> None:
-    return None
 
 
 def _patch(changes: list[Object]) -> Object:

@@ -8,13 +8,15 @@ import json
 from typing import Any
 
 import pytest
+from kubernetes.aio.client import Configuration
 
 from handfast_operator.injection import review as reviews
 from handfast_operator.injection.origin import Origin, origin_of
 from handfast_operator.injection.pod import injected
-from handfast_operator.injection.review import Unreadable, answer
+from handfast_operator.injection.review import Unreadable, answer, read
 from handfast_operator.resources import TunnelSpec
 from handfast_operator.settings import Settings
+from handfast_operator.store import Store
 from handfast_operator.tunnel_state import PodObject
 
 from .pods import SETTINGS, SPEC, FakeReader, pod, reader, review
@@ -109,10 +111,46 @@ def test_a_tunnel_that_a_newer_release_has_made() -> None:
     assert "cannot read the Tunnel office" in response["status"]["message"]
 
 
-@pytest.mark.parametrize("asked", [{}, [], {"request": None}, {"request": {"uid": "1"}}])
-def test_what_is_no_review(asked: Any) -> None:
-    with pytest.raises(Unreadable, match="no AdmissionReview"):
+@pytest.mark.parametrize(
+    ("asked", "why"),
+    [
+        ({}, "request: Field required"),
+        ([], "dictionary"),
+        ({"request": None}, "request: "),
+        ({"request": {"uid": "1"}}, "request.namespace: Field required"),
+        (review(pod(initContainers=[{}])), r"spec.initContainers.0.name: Field required"),
+        (review(pod(containers={})), r"spec.containers: "),
+        (review(pod(), namespace="../kube-system"), "no namespace's name"),
+    ],
+)
+def test_what_is_no_review(asked: Any, why: str) -> None:
+    with pytest.raises(Unreadable, match=f"no AdmissionReview of a pod: .*{why}"):
         asyncio.run(answer(asked, reader(), SETTINGS))
+
+
+@pytest.mark.parametrize("text", [b"", b"{", b"\xff", b"[" * 100_000, b"9" * 5000])
+def test_what_is_no_json(text: bytes) -> None:
+    with pytest.raises(Unreadable, match="this is no JSON"):
+        read(text)
+
+
+def test_a_label_that_leads_elsewhere_is_asked_for_nowhere() -> None:
+    """The API server looks at it only afterwards."""
+    known = reader()
+    known.get = known.list = None  # type: ignore[assignment,method-assign]
+    asked = pod(labels={"handfast.dev/tunnel": "../../other/tunnels/office"})
+    assert "there is no Tunnel ../../other" in answered(review(asked), known)["status"]["message"]
+
+
+def test_no_path_is_made_of_what_is_no_name() -> None:
+    async def found(name: str) -> Any:
+        async with Store(Configuration(host="http://127.0.0.1:9")) as store:
+            return await store.get("v1", "Namespace", None, name)
+
+    for name in ("", "..", "a/b", "a?watch=1", "A"):
+        assert asyncio.run(found(name)) is None
+    with pytest.raises(ConnectionError):
+        asyncio.run(found("vpn"))
 
 
 def origin(made: Any, known: FakeReader) -> Origin | None:
