@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import time
 from collections.abc import Iterator
@@ -36,6 +37,7 @@ from .injected import (
 from .objects import TUNNEL, TUNNEL_2, container
 from .outside import Outside
 from .rights import granted, used
+from .settings import ClusterError
 
 _FAILED, _UPGRADING = "handfast.dev/upgrade-failed", "handfast.dev/upgrading"
 STOCK_OUTAGE = 15.0
@@ -261,3 +263,28 @@ def test_what_the_injector_may_do_is_what_it_does(app: Injected, machines: Clust
     assert rights
     wait_until(lambda: not unused(), 30, "the use of all that is granted", interval=0.5)
     assert not {use for use in used(machines, WEBHOOK) if not use.allowed}
+
+
+def test_of_its_webhook_the_injector_may_change_the_trust_only(app: Injected, machines: Cluster) -> None:
+    """Whoever has its account could else be sent anybody's objects."""
+    (webhook,) = app.api.get("MutatingWebhookConfiguration", WEBHOOK)["webhooks"]
+
+    def change(*path: str, value: object) -> str:
+        where = "/".join(("/webhooks/0", *path))
+        patch = json.dumps([{"op": "replace", "path": where, "value": value}])
+        return machines.kubectl(
+            *("patch", "mutatingwebhookconfiguration", WEBHOOK, "--type=json", f"--patch={patch}"),
+            *(f"--as=system:serviceaccount:{SYSTEM}:{WEBHOOK}", "--dry-run=server"),
+        )
+
+    trusted = base64.b64decode(webhook["clientConfig"]["caBundle"])
+    more = base64.b64encode(trusted + trusted).decode()
+    assert "patched" in change("clientConfig", "caBundle", value=more)
+    for path, value in (
+        (("rules", "0", "resources"), ["secrets"]),
+        (("clientConfig", "service", "name"), "other"),
+        (("failurePolicy",), "Ignore"),
+        (("objectSelector",), {}),
+    ):
+        with pytest.raises(ClusterError, match="may change nothing but the caBundle"):
+            change(*path, value=value)
