@@ -74,10 +74,16 @@ class Store:
         except NotFoundError:
             return None
 
-    async def list(self, api: str, kind: str, namespace: str, labels: str) -> list[Object]:
-        """All with these labels."""
+    async def list(
+        self, api: str, kind: str, namespace: str, labels: str = "", fields: str = ""
+    ) -> list[Object]:
+        """All that these selectors choose."""
         found = await self._call(
-            "get", self._resources[api, kind], namespace=namespace, label_selector=labels
+            "get",
+            self._resources[api, kind],
+            namespace=namespace,
+            label_selector=labels or None,
+            field_selector=fields or None,
         )
         items: list[Object] = found["items"]
         return items

@@ -10,8 +10,9 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from datetime import datetime
 from typing import Any, Final
 
 from kubernetes.aio.client.exceptions import ApiException
@@ -121,12 +122,22 @@ def _is_active(seen: Seen) -> bool:
     return seen.answer is not None and seen.answer.role is Role.ACTIVE
 
 
-def obstacle(sidecar: Sidecar, begun: Begun, waited: float, ran: float) -> str:
+def pull_failure(events: Iterable[Mapping[str, Any]], image: str, since: float) -> str:
+    """What the kubelet has said of a pull that failed. In the pod's status it says nothing of a sidecar whose
+    former container has ended well (convertToAPIContainerStatuses, Kubernetes 1.36)."""
+    for event in events:
+        at = event.get("lastTimestamp") or event.get("eventTime")
+        if at and datetime.fromisoformat(at).timestamp() >= since - 1 and f'"{image}"' in event["message"]:
+            return str(event["message"])[:300]
+    return ""
+
+
+def obstacle(sidecar: Sidecar, begun: Begun, pull: str, waited: float, ran: float) -> str:
     """Why a container cannot take the former one's place, if it cannot: `waited` seconds after the patch, and
-    `ran` after it was first seen."""
+    `ran` after it was first seen; `pull` is why its pull has failed."""
     trouble = sidecar.trouble
-    if trouble in PULL_TROUBLES:
-        return f"its image cannot be pulled ({trouble})"
+    if pull or trouble in PULL_TROUBLES:
+        return f"its image cannot be pulled ({pull or trouble})"
     if trouble not in NO_TROUBLES:
         return f"its container does not start ({trouble})"
     if not _is_there(sidecar, begun):
@@ -241,11 +252,22 @@ class Upgrader:
         assert sidecar is not None
         since = self._since.setdefault(pod.uid, Since())
         since.see(sidecar, begun, now)
-        why = obstacle(sidecar, begun, now - begun.at, now - (since.begun or now))
+        pull = "" if _is_there(sidecar, begun) else await self._pull_failure(pod, sidecar, begun)
+        why = obstacle(sidecar, begun, pull, now - begun.at, now - (since.begun or now))
         if why:
             await self._fail(pod, f"{why}: it has its former image again", begun.image)
         elif since.ready is not None and sidecar.ready:
             await self._judge(pod, sidecar, begun, now - since.ready)
+
+    async def _pull_failure(self, pod: PodObject, sidecar: Sidecar, begun: Begun) -> str:
+        namespace = self._state.tunnel.owner.namespace
+        fields = f"involvedObject.uid={pod.uid},type=Warning"
+        try:
+            found = await self._store.list("v1", "Event", namespace, fields=fields)
+        except ApiException as error:
+            logger.info("Events of pod %s cannot be read: %s %s", pod.name, error.status, error.reason)
+            return ""
+        return pull_failure(found, sidecar.image, begun.at)
 
     async def _judge(self, pod: PodObject, sidecar: Sidecar, begun: Begun, waited: float) -> None:
         try:

@@ -11,7 +11,7 @@ import pytest
 from kubernetes.aio.client.exceptions import ApiException
 
 from handfast_operator import names, upgrades, witnesses
-from handfast_operator.conditions import Finding
+from handfast_operator.conditions import Finding, timestamp
 from handfast_operator.tunnel_state import PodObject, Seen, Sidecar, TunnelState
 from handfast_operator.upgrades import (
     Begin,
@@ -61,6 +61,7 @@ class InjectedPod(FakePod):
 @dataclass
 class World(FakeWorld):
     told: list[tuple[str, str]] = field(default_factory=list)
+    warnings: list[dict[str, str]] = field(default_factory=list)
 
     def pod(self, name: str) -> InjectedPod:
         return cast(InjectedPod, next(pod for pod in self.pods if pod.name == name))
@@ -77,6 +78,11 @@ class World(FakeWorld):
             assert container["name"] == "handfast-tunnel"
             changes["image"] = container["image"]
         pod.sidecar = replace(pod.sidecar, **changes)
+
+    async def list(self, api: str, kind: str, namespace: str, labels: str = "", fields: str = "") -> Any:
+        assert kind == "Event"
+        assert fields.startswith("involvedObject.uid=uid-of-")
+        return self.warnings
 
     async def tell(self, type: str, reason: str, message: str) -> None:
         self.told.append((reason, message))
@@ -259,14 +265,44 @@ def test_one_that_does_not_run_gets_its_image_back_at_once(scene: Scene, trouble
     assert scene.images() == [OLD] * 3
 
 
+def test_what_events_say_of_its_pull_counts(scene: Scene) -> None:
+    """Where the former container has ended well, nothing else tells."""
+
+    def event(message: str, at: float) -> dict[str, str]:
+        return {"message": message, "lastTimestamp": timestamp(at)}
+
+    scene.look()
+    pod, now, failed = scene.world.pod("b"), time.time(), f'Failed to pull image "{NEW}": not found'
+    pod.sidecar = replace(pod.sidecar, ready=False)
+    scene.world.warnings = [event(failed, now - 600), event('Failed to pull image "other"', now)]
+    scene.look()
+    assert pod.sidecar.image == NEW, "it is an earlier attempt's, or the app's"
+    scene.world.warnings.append(event(failed, now))
+    scene.look()
+    assert pod.sidecar.image == OLD
+    scene.look()
+    assert f"its image cannot be pulled ({failed})" in scene.degraded
+
+
+def test_who_may_not_read_events_waits(monkeypatch: pytest.MonkeyPatch, scene: Scene) -> None:
+    async def refuse(*_: object, **__: object) -> None:
+        raise ApiException(status=403, reason="Forbidden")
+
+    monkeypatch.setattr(scene.world, "list", refuse)
+    scene.look()
+    scene.look()
+    assert scene.world.pod("b").sidecar.upgrading is not None
+    assert not scene.degraded
+
+
 def test_the_time_for_a_pull_and_the_time_for_a_start_are_two() -> None:
     before = begun()
     pulling, starting = replace(BEFORE, ready=False), replace(BEFORE, ready=False, restarts=1)
-    assert not obstacle(pulling, before, upgrades.PULL_SECONDS - 1, 0)
-    assert "image is not there" in obstacle(pulling, before, upgrades.PULL_SECONDS, 0)
-    assert not obstacle(starting, before, upgrades.PULL_SECONDS, upgrades.START_SECONDS - 1)
-    assert "is not ready" in obstacle(starting, before, upgrades.PULL_SECONDS, upgrades.START_SECONDS)
-    assert not obstacle(replace(starting, ready=True), before, 1e3, 1e3)
+    assert not obstacle(pulling, before, "", upgrades.PULL_SECONDS - 1, 0)
+    assert "image is not there" in obstacle(pulling, before, "", upgrades.PULL_SECONDS, 0)
+    assert not obstacle(starting, before, "", upgrades.PULL_SECONDS, upgrades.START_SECONDS - 1)
+    assert "is not ready" in obstacle(starting, before, "", upgrades.PULL_SECONDS, upgrades.START_SECONDS)
+    assert not obstacle(replace(starting, ready=True), before, "", 1e3, 1e3)
 
 
 def test_time_runs_from_its_start(monkeypatch: pytest.MonkeyPatch) -> None:
