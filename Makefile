@@ -40,7 +40,7 @@ soak: ## live 100,000 histories of crashes and restarts (docs/soak.md), 20 lives
 
 fuzz: ## look for bytes that break a parser, a minute for each
 	@scripts/setup fuzz
-	@PYTHONPATH=tunnel:. $(PYTHON) -m tests.fuzz $(ARGS)
+	@PYTHONPATH=tunnel:operator:. $(PYTHON) -m tests.fuzz $(ARGS)
 
 cluster: ## make a real Kubernetes in namespaces; NODES=1|2 PROXY=iptables|nftables NAME=handfast
 	@scripts/setup cluster

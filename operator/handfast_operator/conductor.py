@@ -6,7 +6,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from handfast_tunnel.control import (
@@ -27,7 +27,7 @@ from .chronicle import Chronicle
 from .conditions import timestamp
 from .roles import HANDOVER, Activate, Call, Commit, Flip, Handover, PodView, Tell, Thaw, View
 from .sidecars import Sidecars
-from .store import Failure, Store
+from .store import Failure, Store, in_short
 from .tunnel_state import PodObject, Seen, TunnelState
 
 STANDBY_SECONDS: Final = 5.0
@@ -65,6 +65,8 @@ class Conductor:
     announce: Announce
     _refused: int = 0
     """The term that a pod was asked to end, and could not."""
+    _unmarked: set[str] = field(default_factory=set)
+    """Uids of pods that could not be given what they are to have in the API server."""
     _peers_at: float = 0.0
     _state_at: float = 0.0
     _outcome_until: float = 0.0
@@ -114,7 +116,10 @@ class Conductor:
         return roles.pending(self.view(pods))
 
     def views(self, pods: Iterable[PodObject]) -> list[PodView]:
-        return [pod.view(self.state.seen.setdefault(pod.uid, Seen())) for pod in pods if not pod.over]
+        """One without its label is nobody's successor: the Service would lead nowhere."""
+        views = [pod.view(self.state.seen.setdefault(pod.uid, Seen())) for pod in pods if not pod.over]
+        unmarked = {pod.uid for pod in pods if not pod.labelled} & self._unmarked
+        return [replace(view, ready=view.ready and view.uid not in unmarked) for view in views]
 
     # Observation
 
@@ -194,6 +199,7 @@ class Conductor:
     async def _mark(self, pods: list[PodObject]) -> None:
         """The label that the Service selects by, and for the active pod the cost of its deletion."""
         active = (self.state.active or {}).get("pod")
+        self._unmarked &= {pod.uid for pod in pods}
         for pod in pods:
             if pod.over:
                 continue
@@ -207,8 +213,15 @@ class Conductor:
                 await self._patch_pod(pod, patch)
 
     async def _patch_pod(self, pod: PodObject, metadata: dict[str, Any]) -> None:
+        """Whatever refuses it for one pod, the others and their Tunnel go on."""
         namespace = self.state.tunnel.owner.namespace
-        await self.store.merge("v1", "Pod", namespace, pod.name, {"metadata": metadata})
+        try:
+            await self.store.merge("v1", "Pod", namespace, pod.name, {"metadata": metadata})
+            self._unmarked.discard(pod.uid)
+        except (Failure, OSError) as error:
+            if pod.uid not in self._unmarked:
+                logger.warning("Pod %s cannot be marked: %s", pod.name, in_short(error))
+            self._unmarked.add(pod.uid)
 
     async def _bring_up_to_date(self, pods: list[PodObject]) -> None:
         await asyncio.gather(*(self.push(pod) for pod in pods if not pod.over))
@@ -273,8 +286,9 @@ class Conductor:
     async def _hand_over(self, move: Handover, by_uid: dict[str, PodObject]) -> None:
         old, new = by_uid[move.old.uid], by_uid[move.new.uid]
         await self.push(new)
-        # Whatever becomes of all this: others know of the sessions that it is about.
-        await self._follow_sessions(list(by_uid.values()))
+        if move.old.role is Role.ACTIVE:
+            await self._hear_sessions(old, PROBE_SECONDS)
+        await self._tell_in_time(new)
         calls: dict[Call, Callable[[], Awaitable[None]]] = {
             "drain": lambda: self._drain(old, new, move.term),
             "activate": lambda: self._succeed(old, new, move.term),
@@ -282,10 +296,17 @@ class Conductor:
             "commit": lambda: self._finish(old, new, move.term, leaves=move.old.leaving),
         }
         began = time.monotonic()
-        for stage in HANDOVER:
-            if stage.call is not None:
-                await calls[stage.call]()
-        took = time.monotonic() - began
+        # Whatever becomes of all this: others know of the sessions that it is about. Whoever of them hangs
+        # must not use up the offer.
+        others = [pod for pod in by_uid.values() if pod not in (old, new) and not pod.over]
+        telling = asyncio.gather(*map(self._tell_in_time, others))
+        try:
+            for stage in HANDOVER:
+                if stage.call is not None:
+                    await calls[stage.call]()
+            took = time.monotonic() - began
+        finally:
+            await telling
         message = f"Pod {new.name} took over from {old.name} in {took * 1000:.0f} ms"
         await self.announce(
             "Normal", "HandedOver", message if move.old.leaving else f"{message}, as asked for"
@@ -360,20 +381,28 @@ class Conductor:
             await self._hear_sessions(by_uid[winner.uid])
         await asyncio.gather(*map(self._tell_sessions, by_uid.values()))
 
-    async def _hear_sessions(self, pod: PodObject) -> None:
-        """Has an active pod tell of its sessions what it has not told yet."""
+    async def _hear_sessions(self, pod: PodObject, seconds: float | None = None) -> None:
+        """Has an active pod tell of its sessions what it has not told yet. The first time, which is all of
+        them, it has as long as it takes, or `seconds`."""
         status, now = self.state.seen[pod.uid].status, time.monotonic()
         if status is None:
             return
         since = self._chronicle.since(pod.uid, status.term)
         try:
             # One that falls silent must not hold up the question whether it is lost.
-            async with asyncio.timeout(PROBE_SECONDS if since else None):
+            async with asyncio.timeout(PROBE_SECONDS if since else seconds):
                 news = await (await self._sidecar(pod)).sessions(since)
         except (ControlError, Refused, TimeoutError) as error:
             logger.info("Pod %s does not tell of its sessions: %s", pod.name, str(error) or "in time")
             return
         self._chronicle.add(news, now)
+
+    async def _tell_in_time(self, pod: PodObject) -> None:
+        try:
+            async with asyncio.timeout(PROBE_SECONDS):
+                await self._tell_sessions(pod)
+        except TimeoutError:
+            logger.info("Pod %s does not learn of sessions in time", pod.name)
 
     async def _tell_sessions(self, pod: PodObject) -> None:
         """Gives a standby all that was told and that it has not heard."""

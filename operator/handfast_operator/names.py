@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import re
+from typing import Final
+
 from .resources import GROUP
+
+_NAME: Final = re.compile(r"[a-z0-9](?:[-a-z0-9.]{0,251}[a-z0-9])?")
 
 MANAGER = "handfast"
 """Field manager of all that is applied; also the value of the label `app.kubernetes.io/managed-by`."""
@@ -13,6 +18,9 @@ TUNNEL_LABEL = f"{GROUP}/tunnel"
 POD_LABEL = f"{GROUP}/pod"
 STANDBY_LABEL = f"{GROUP}/standby"
 """On pods that share an injected Tunnel: "true" says that their apps may be without it."""
+UPGRADES = f"{GROUP}/upgrades"
+"""Annotation of a pod: "true" says that its sidecar gets new images from the operator. The injector gives it
+to those that it puts there; whoever writes a sidecar by hand has also chosen its image."""
 UPGRADING = f"{GROUP}/upgrading"
 """Annotation of a pod whose sidecar's image was replaced in its place: what it was like before."""
 UPGRADE_FAILED = f"{GROUP}/upgrade-failed"
@@ -26,6 +34,11 @@ characters."""
 UDP_PORT_NAME = "wireguard"
 CONTROL_PORT = 9587
 METRICS_PORT = 9586
+
+
+def is_name(text: str) -> bool:
+    """Whether an object can be called so. In a path, anything else could lead elsewhere."""
+    return _NAME.fullmatch(text) is not None
 
 
 def labels(tunnel: str) -> dict[str, str]:

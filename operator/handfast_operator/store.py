@@ -8,11 +8,12 @@ from typing import Any, Final
 
 import aiohttp
 from kubernetes.aio import client, config
+from kubernetes.aio.client.exceptions import ApiException
 from kubernetes.aio.dynamic import DynamicClient
 from kubernetes.aio.dynamic.exceptions import ConflictError, DynamicApiError, NotFoundError
 from kubernetes.aio.dynamic.resource import Resource
 
-from .names import MANAGER
+from .names import MANAGER, is_name
 from .resources import API_VERSION
 
 Object = dict[str, Any]
@@ -66,10 +67,26 @@ class Store:
         await self._api.close()  # type: ignore[no-untyped-call]
 
     async def get(self, api: str, kind: str, namespace: str | None, name: str) -> Object | None:
+        if not is_name(name):
+            return None
         try:
             return await self._call("get", self._resources[api, kind], name=name, namespace=namespace)
         except NotFoundError:
             return None
+
+    async def list(
+        self, api: str, kind: str, namespace: str, labels: str = "", fields: str = ""
+    ) -> list[Object]:
+        """All that these selectors choose."""
+        found = await self._call(
+            "get",
+            self._resources[api, kind],
+            namespace=namespace,
+            label_selector=labels or None,
+            field_selector=fields or None,
+        )
+        items: list[Object] = found["items"]
+        return items
 
     async def create(self, body: Object) -> Object:
         """Raises Conflict where there is one of this name."""
@@ -170,6 +187,13 @@ class Store:
             self.errors += 1
             raise ConnectionError(f"the API server: {error}") from error
         return answer
+
+
+def in_short(error: Exception) -> str:
+    """On one line: what the API server has said, where it has."""
+    if isinstance(error, ApiException):
+        return f"{error.status} {error.reason}: {str(error.body)[:300]}"
+    return f"{type(error).__name__}: {error}"
 
 
 async def configuration() -> client.Configuration:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 from handfast_tunnel.control import Configuration, Status
@@ -53,6 +54,10 @@ class Sidecar:
     ready: bool
     restarts: int
     after_app: bool
+    silence: float = 0.0
+    """Between the end of its former container and the beginning of this one, in seconds."""
+    upgrades: bool = False
+    """Whether its image is the operator's to replace."""
     trouble: str = ""
     """Why it does not run, in a word of the kubelet's."""
     upgrading: str | None = None
@@ -68,16 +73,27 @@ class Sidecar:
             return None
         statuses = (pod.get("status") or {}).get("initContainerStatuses") or ()
         status: Mapping[str, Any] = next((each for each in statuses if each["name"] == SIDECAR.container), {})
+        state, former = status.get("state") or {}, status.get("lastState") or {}
         notes = pod["metadata"].get("annotations") or {}
         return cls(
             image=found["image"],
             ready=bool(status.get("ready")),
             restarts=status.get("restartCount", 0),
             after_app=any(each.startswith(AFTER_APP) for each in found.get("args") or ()),
-            trouble=(status.get("state") or {}).get("waiting", {}).get("reason", ""),
+            silence=_seconds_between(
+                former.get("terminated", {}).get("finishedAt"), state.get("running", {}).get("startedAt")
+            ),
+            trouble=state.get("waiting", {}).get("reason", ""),
+            upgrades=notes.get(names.UPGRADES) == "true",
             upgrading=notes.get(names.UPGRADING),
             failed=notes.get(names.UPGRADE_FAILED, ""),
         )
+
+
+def _seconds_between(earlier: str | None, later: str | None) -> float:
+    if earlier is None or later is None:
+        return 0.0
+    return (datetime.fromisoformat(later) - datetime.fromisoformat(earlier)).total_seconds()
 
 
 def has_tunnel(pod: Mapping[str, Any]) -> bool:

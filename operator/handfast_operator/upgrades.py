@@ -1,7 +1,8 @@
 """A new image for sidecars in their pods, which go on: one at a time, and no further where one has failed.
 
 What was begun stands in an annotation of the pod, and so does what has failed: whichever operator leads next
-goes on from there.
+goes on from there. Judged are the sessions that were there right before, and from the moment at which the new
+container runs: how long its image takes to come says nothing about it.
 """
 
 from __future__ import annotations
@@ -9,8 +10,9 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from datetime import datetime
 from typing import Any, Final
 
 from kubernetes.aio.client.exceptions import ApiException
@@ -22,12 +24,27 @@ from .conditions import Finding
 from .container import SIDECAR
 from .sidecars import Sidecars
 from .store import Store
-from .tunnel_state import PodObject, Seen, TunnelState
+from .tunnel_state import PodObject, Seen, Sidecar, TunnelState
+from .witnesses import Witness, testimony, witnesses
 
-RESTART_SECONDS: Final = 120.0
-"""For the end of the old container, the pull of its image, and the start of the new one."""
-RESUME_SECONDS: Final = 15.0
-"""For its sessions to be there again, from then on."""
+PULL_SECONDS: Final = 120.0
+"""For the end of the old container and the pull of the new one's image. Clients are in the dark meanwhile."""
+START_SECONDS: Final = 60.0
+"""For the new container to be ready, from its start."""
+RESUME_SECONDS: Final = 20.0
+"""For its sessions to be there again, from then on, and for those to be heard that were sending: one whose
+packets are in vain shakes hands after 15 s."""
+PULL_TROUBLES: Final = {
+    "ErrImagePull",
+    "ImagePullBackOff",
+    "ErrImageNeverPull",
+    "InvalidImageName",
+    "ImageInspectError",
+    "RegistryUnavailable",
+    "SignatureValidationFailed",
+}
+NO_TROUBLES: Final = {"", "ContainerCreating", "PodInitializing"}
+"""What the kubelet says of a container that is about to begin."""
 REASON: Final = "UpgradeFailed"
 
 logger = logging.getLogger(__name__)
@@ -40,21 +57,22 @@ class Begun:
     image: str
     restarts: int
     role: str
-    connected: int
     at: float
+    sessions: tuple[Witness, ...] = ()
 
     def dump(self) -> str:
-        return json.dumps(asdict(self))
+        sessions = [(each.key, each.born, each.lively) for each in self.sessions]
+        return json.dumps(asdict(self) | {"sessions": sessions}, separators=(",", ":"))
 
     @classmethod
     def parse(cls, text: str) -> Begun | None:
         """None for what somebody else has written there."""
         try:
-            begun = cls(**json.loads(text))
-        except (TypeError, ValueError):
+            values = json.loads(text)
+            begun = cls(**values | {"sessions": tuple(map(Witness.parse, values["sessions"]))})
+        except (TypeError, ValueError, LookupError):
             return None
-        numbers = all(type(each) is int for each in (begun.restarts, begun.connected))
-        return begun if numbers and type(begun.at) in {int, float} else None
+        return begun if type(begun.restarts) is int and type(begun.at) in {int, float} else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,10 +101,11 @@ Step = Begin | Check | Stop
 
 def next_step(pods: Sequence[PodObject], seen: Callable[[PodObject], Seen], wanted: str) -> Step | None:
     """Those that stand by come first: what fails there, fails for nobody."""
-    ours = [pod for pod in pods if pod.sidecar is not None and not pod.over and not pod.terminating]
-    for pod in ours:
+    there = [pod for pod in pods if pod.sidecar is not None and not pod.over and not pod.terminating]
+    for pod in there:
         if pod.sidecar and pod.sidecar.upgrading is not None:
             return Check(pod, Begun.parse(pod.sidecar.upgrading))
+    ours = [pod for pod in there if pod.sidecar and pod.sidecar.upgrades]
     for pod in ours:
         image, _, why = pod.sidecar.failed.partition(" ") if pod.sidecar else ("", "", "")
         if image == wanted:
@@ -103,32 +122,78 @@ def _is_active(seen: Seen) -> bool:
     return seen.answer is not None and seen.answer.role is Role.ACTIVE
 
 
-def restarted(pod: PodObject, begun: Begun) -> bool:
-    sidecar = pod.sidecar
-    return sidecar is not None and sidecar.restarts > begun.restarts and sidecar.ready
+def pull_failure(events: Iterable[Mapping[str, Any]], image: str, since: float) -> str:
+    """What the kubelet has said of a pull that failed. In the pod's status it says nothing of a sidecar whose
+    former container has ended well (convertToAPIContainerStatuses, Kubernetes 1.36)."""
+    for event in events:
+        at = event.get("lastTimestamp") or event.get("eventTime")
+        if at and datetime.fromisoformat(at).timestamp() >= since - 1 and f'"{image}"' in event["message"]:
+            return str(event["message"])[:300]
+    return ""
 
 
-def failure(begun: Begun, status: Status, waited: float) -> str | None:
-    """Why a container that runs again is not what the former one was; an empty text: not known yet."""
+def obstacle(sidecar: Sidecar, begun: Begun, pull: str, waited: float, ran: float) -> str:
+    """Why a container cannot take the former one's place, if it cannot: `waited` seconds after the patch, and
+    `ran` after it was first seen; `pull` is why its pull has failed."""
+    trouble = sidecar.trouble
+    if pull or trouble in PULL_TROUBLES:
+        return f"its image cannot be pulled ({pull or trouble})"
+    if trouble not in NO_TROUBLES:
+        return f"its container does not start ({trouble})"
+    if not _is_there(sidecar, begun):
+        return f"its image is not there after {PULL_SECONDS:.0f} s" if waited >= PULL_SECONDS else ""
+    if not sidecar.ready and ran >= START_SECONDS:
+        return f"its container is not ready {START_SECONDS:.0f} s after its start"
+    return ""
+
+
+def _is_there(sidecar: Sidecar, begun: Begun) -> bool:
+    """The new container."""
+    return sidecar.restarts > begun.restarts
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """On a container that runs again."""
+
+    failure: str = ""
+    settled: bool = True
+    """Whether there is nothing to wait for."""
+    went_on: int = 0
+    """Sessions."""
+
+
+def verdict(begun: Begun, status: Status, silence: float, waited: float, now: float) -> Verdict:
+    """`waited` seconds after it was ready, and with `silence` between it and the former one."""
     if status.role != begun.role:
-        return f"it was {begun.role}, and is {status.role}"
-    if status.role is not Role.ACTIVE:
-        return None
-    other = [peer.method for peer in status.peers or () if peer.method not in {None, "resumed"}]
-    if other:
-        return f"{len(other)} clients had to shake hands anew ({other[0]})"
-    if status.connected >= begun.connected:
-        return None
-    lost = f"of {begun.connected} sessions {status.connected} are left"
-    return lost if waited >= RESUME_SECONDS else ""
-
-
-def never_restarted(pod: PodObject) -> str:
-    trouble = pod.sidecar.trouble if pod.sidecar is not None else ""
-    return f"its container does not run{f' ({trouble})' if trouble else ''}: it has its former image again"
+        return Verdict(f"it was {begun.role}, and is {status.role}")
+    peers = {peer.public_key: peer for peer in status.peers or ()}
+    found = testimony(begun.sessions, peers, silence, now)
+    of_all = f"of {len(begun.sessions)} clients with a session"
+    if anew := found.fates["anew"]:
+        return Verdict(f"{of_all} {anew} had to shake hands anew ({found.method})")
+    if waited < RESUME_SECONDS and (found.fates["lost"] or found.awaited):
+        return Verdict(settled=False)
+    if lost := found.fates["lost"]:
+        return Verdict(f"{of_all} {lost} have lost it")
+    return Verdict(went_on=found.fates["resumed"] + found.fates["unheard"])
 
 
 Announce = Callable[[str, str, str], Awaitable[None]]
+
+
+@dataclass(slots=True)
+class Since:
+    """When a new container was first seen, and seen to be ready."""
+
+    begun: float | None = None
+    ready: float | None = None
+
+    def see(self, sidecar: Sidecar, begun: Begun, now: float) -> None:
+        if _is_there(sidecar, begun):
+            self.begun = self.begun or now
+            if sidecar.ready:
+                self.ready = self.ready or now
 
 
 class Upgrader:
@@ -142,8 +207,8 @@ class Upgrader:
         self._state = state
         self._image = image
         self._announce = announce
-        self._back_at: dict[str, float] = {}
-        """By a pod's uid: when its new container was first seen to run."""
+        self._since: dict[str, Since] = {}
+        """By a pod's uid."""
 
     async def tick(self, pods: Iterable[PodObject]) -> None:
         state = self._state
@@ -171,50 +236,70 @@ class Upgrader:
                 await self._check(pod, begun)
 
     async def _begin(self, pod: PodObject) -> None:
-        status = self._state.seen[pod.uid].status
         assert pod.sidecar is not None
-        assert status is not None
-        begun = Begun(pod.sidecar.image, pod.sidecar.restarts, status.role, status.connected, time.time())
+        try:
+            status = await self._ask(pod)
+        except (ControlError, Refused):
+            return
+        now = time.time()
+        sessions = witnesses(status.peers or (), now) if status.role is Role.ACTIVE else ()
+        begun = Begun(pod.sidecar.image, pod.sidecar.restarts, status.role, now, sessions)
         logger.info("Pod %s gets %s instead of %s", pod.name, self._image, begun.image)
         await self._note(pod, {names.UPGRADING: begun.dump(), names.UPGRADE_FAILED: None}, self._image)
 
     async def _check(self, pod: PodObject, begun: Begun) -> None:
-        now = time.time()
-        if not restarted(pod, begun):
-            if now - begun.at >= RESTART_SECONDS:
-                await self._fail(pod, never_restarted(pod), begun.image)
-            return
-        back_at = self._back_at.setdefault(pod.uid, now)
+        sidecar, now = pod.sidecar, time.time()
+        assert sidecar is not None
+        since = self._since.setdefault(pod.uid, Since())
+        since.see(sidecar, begun, now)
+        pull = "" if _is_there(sidecar, begun) else await self._pull_failure(pod, sidecar, begun)
+        why = obstacle(sidecar, begun, pull, now - begun.at, now - (since.begun or now))
+        if why:
+            await self._fail(pod, f"{why}: it has its former image again", begun.image)
+        elif since.ready is not None and sidecar.ready:
+            await self._judge(pod, sidecar, begun, now - since.ready)
+
+    async def _pull_failure(self, pod: PodObject, sidecar: Sidecar, begun: Begun) -> str:
+        namespace = self._state.tunnel.owner.namespace
+        fields = f"involvedObject.uid={pod.uid},type=Warning"
+        try:
+            found = await self._store.list("v1", "Event", namespace, fields=fields)
+        except ApiException as error:
+            logger.info("Events of pod %s cannot be read: %s %s", pod.name, error.status, error.reason)
+            return ""
+        return pull_failure(found, sidecar.image, begun.at)
+
+    async def _judge(self, pod: PodObject, sidecar: Sidecar, begun: Begun, waited: float) -> None:
         try:
             status = await self._ask(pod)
         except (ControlError, Refused) as error:
-            if now - back_at >= RESUME_SECONDS:
+            if waited >= RESUME_SECONDS:
                 await self._fail(pod, f"it does not answer: {error}")
             return
-        why = failure(begun, status, now - back_at)
-        if why:
-            await self._fail(pod, why)
-        elif why is None:
-            await self._succeed(pod, begun)
+        found = verdict(begun, status, sidecar.silence, waited, time.time())
+        if found.failure:
+            await self._fail(pod, found.failure)
+        elif found.settled:
+            await self._succeed(pod, begun, found.went_on)
 
     async def _ask(self, pod: PodObject) -> Status:
         owner = self._state.tunnel.owner
         sidecar = await self._sidecars.at(pod.address or "", owner.namespace, owner.name)
         return await sidecar.status()
 
-    async def _succeed(self, pod: PodObject, begun: Begun) -> None:
-        self._back_at.pop(pod.uid, None)
+    async def _succeed(self, pod: PodObject, begun: Begun, went_on: int) -> None:
+        self._since.pop(pod.uid, None)
         await self._note(pod, {names.UPGRADING: None})
         image = pod.sidecar.image if pod.sidecar is not None else self._image
-        sessions = f", {begun.connected} sessions went on" if begun.role == Role.ACTIVE else ""
+        sessions = f", {went_on} sessions went on" if begun.role == Role.ACTIVE else ""
         await self._announce("Normal", "Upgraded", f"Pod {pod.name} has {image}{sessions}")
 
     async def _fail(self, pod: PodObject, why: str, back_to: str | None = None) -> None:
         """The condition, and its event, follow from the annotation."""
-        logger.warning("Pod %s with %s: %s", pod.name, self._image, why)
-        self._back_at.pop(pod.uid, None)
-        failed = f"{self._image} {why}"
-        await self._note(pod, {names.UPGRADING: None, names.UPGRADE_FAILED: failed}, back_to)
+        image = pod.sidecar.image if pod.sidecar is not None else self._image
+        logger.warning("Pod %s with %s: %s", pod.name, image, why)
+        self._since.pop(pod.uid, None)
+        await self._note(pod, {names.UPGRADING: None, names.UPGRADE_FAILED: f"{image} {why}"}, back_to)
 
     async def _note(self, pod: PodObject, annotations: dict[str, Any], image: str | None = None) -> None:
         patch: dict[str, Any] = {"metadata": {"annotations": annotations}}

@@ -25,7 +25,7 @@ from .names import NOBODY, POD_LABEL
 from .reconciler import Authority, Reconciler
 from .settings import Settings
 from .sidecars import Sidecars
-from .store import Object, Store
+from .store import Object, Store, in_short
 from .tunnel_state import PodObject, TunnelObject, TunnelState
 from .upgrades import Upgrader
 
@@ -141,7 +141,7 @@ class Worker:
                     continue
                 # Nothing is lost: the next look begins with what is there.
                 known = isinstance(error, (ApiException, OSError, LookupError))
-                logger.warning("%s/%s: %s", *self._key, _short(error), exc_info=not known)
+                logger.warning("%s/%s: %s", *self._key, in_short(error), exc_info=not known)
                 await asyncio.sleep(delay)
                 delay = min(delay * 2, LONGEST_RETRY)
                 self._dirty.set()
@@ -285,12 +285,6 @@ class Worker:
 def _selected(service: Mapping[str, Any]) -> str | None:
     name = (service.get("spec", {}).get("selector") or {}).get(POD_LABEL)
     return None if name == NOBODY else name
-
-
-def _short(error: Exception) -> str:
-    if isinstance(error, ApiException):
-        return f"{error.status} {error.reason}: {str(error.body)[:300]}"
-    return f"{type(error).__name__}: {error}"
 
 
 async def _wait(event: asyncio.Event, seconds: float) -> bool:

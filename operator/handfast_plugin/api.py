@@ -1,6 +1,7 @@
 """The one module that talks to the API server: plain dicts out, and every failure as a sentence.
 
 It reads kubeconfig files as kubectl does, through the official client, and passes its typed models by.
+Nothing comes out of it that a terminal would take for a command: see `plain`.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import Any, Final
 
+from . import plain
 from .errors import ExecFailed, Forbidden, NotFound, PluginError, Unreachable
 from .kinds import GROUP, Object, path
 
@@ -83,7 +85,8 @@ class Api:
         """The end of what a container said; empty where it never ran."""
         query = {"container": container, "tailLines": "20", "previous": str(previous).lower()}
         try:
-            return self._ask("GET", f"{path('pods', namespace, pod)}/log", query).decode(errors="replace")
+            said = self._ask("GET", f"{path('pods', namespace, pod)}/log", query)
+            return plain.lines(said.decode(errors="replace"))
         except (Forbidden, Unreachable):
             raise
         except PluginError:
@@ -93,7 +96,7 @@ class Api:
         self, method: str, path: str, query: dict[str, str] | None = None, body: Object | None = None
     ) -> Object:
         """Raises PluginError."""
-        answer: Object = json.loads(self._ask(method, path, query, body))
+        answer: Object = plain.document(json.loads(self._ask(method, path, query, body)))
         return answer
 
     def _ask(
@@ -167,7 +170,7 @@ def _ended(line: Any) -> tuple[str, str, int | None]:
         status = line.returncode
     except (TypeError, KeyError, ValueError):
         status = None
-    return str(line.read_stdout()), str(line.read_stderr()), status
+    return plain.lines(str(line.read_stdout())), plain.lines(str(line.read_stderr())), status
 
 
 def connect(kubeconfig: str | None, context: str | None, namespace: str | None) -> Api:
@@ -263,9 +266,9 @@ def _not_begun(error: BaseException, pod: str) -> PluginError:
 def _message(text: bytes) -> str:
     """Of the Status that a refusal is."""
     try:
-        return str(json.loads(text)["message"])
+        return plain.line(str(json.loads(text)["message"]))
     except (ValueError, KeyError, TypeError):
-        return text.decode(errors="replace").strip()[:300]
+        return plain.line(text.decode(errors="replace").strip()[:300])
 
 
 def _refused(status: int, message: str, path: str, other: type[PluginError] = PluginError) -> PluginError:

@@ -8,6 +8,7 @@ from typing import Final
 from .api import Api
 from .errors import PluginError
 from .kinds import condition
+from .plain import lines
 from .screen import Screen
 
 _KEY: Final = "wg0.conf"
@@ -24,7 +25,7 @@ def configuration(api: Api, name: str) -> str:
     if secret_name:
         secret = api.get("secrets", namespace, secret_name)
         if text := (secret.get("data") or {}).get(_KEY):
-            return base64.b64decode(text).decode()
+            return lines(base64.b64decode(text).decode(errors="replace"))
     ready = condition(peer, "ConfigReady")
     why = ready.get("message") or ready.get("reason") or "the operator has not looked at it yet"
     raise PluginError(f"Peer {name} has no configuration yet: {why}")

@@ -75,7 +75,8 @@ class Examination:
 
         inner = ("MTU", "clock", "swap")
         nobody: list[Pod] = []
-        there = allowed(lambda: pods.of_tunnel(self.api, namespace, name), nobody, *inner, NO_TUN)
+        labelled = allowed(lambda: pods.labelled(self.api, tunnel), nobody, *inner, NO_TUN, "injection")
+        there = [pod for pod in labelled if pod.is_of(tunnel)]
         asked = allowed(lambda: [pods.asked(self.api, pod) for pod in there], there, *inner, "versions")
         insides = [seen for pod in asked if pod.said and (seen := self._inside(pod, pod.said))]
         if not insides:
@@ -84,6 +85,7 @@ class Examination:
             tunnel,
             labels=allowed(lambda: self._labels(namespace), None, "Pod Security"),
             pods=asked,
+            strangers=[pod for pod in labelled if not pod.is_of(tunnel)],
             insides=insides,
             warnings=allowed(lambda: self.api.list("events", namespace, fields="type=Warning"), [], NO_TUN),
             logs=allowed(lambda: self._logs(there), {}, NO_TUN),

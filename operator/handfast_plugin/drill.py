@@ -36,7 +36,7 @@ class Options:
 def run(api: Api, tunnel: Object, options: Options, screen: Screen) -> Watch | None:
     """None where a person said no. Raises PluginError."""
     namespace, name = tunnel["metadata"]["namespace"], tunnel["metadata"]["name"]
-    first = _active(api, namespace, name)
+    first = _active(api, tunnel)
     names = _names(api, namespace, name)
     time.sleep(_APART)
     second = pods.asked(api, first)
@@ -49,16 +49,24 @@ def run(api: Api, tunnel: Object, options: Options, screen: Screen) -> Watch | N
     if not confirm(f"{what}?", yes=options.yes):
         return None
     _restart(api, second, options)
-    _watch(api, (namespace, name), watch, options, screen)
+    _watch(api, tunnel, watch, options, screen)
     return watch
 
 
-def _active(api: Api, namespace: str, name: str) -> Pod:
-    answers = [pods.asked(api, pod) for pod in pods.of_tunnel(api, namespace, name)]
+def _active(api: Api, tunnel: Object) -> Pod:
+    """By its own word, and by the operator's, which knows pods by their certificates: it will be ended."""
+    name, status = tunnel["metadata"]["name"], tunnel.get("status", {})
+    answers = [pods.asked(api, pod) for pod in pods.of_tunnel(api, tunnel)]
     winner = pods.active(answers)
     if winner is None:
         why = "; ".join(pod.silent for pod in answers if pod.silent) or "it has no pod that serves"
         raise PluginError(f"Tunnel {name} has no active pod, so there is nothing to drill: {why}")
+    known = status.get("active", {}).get("pod")
+    if winner.name != known:
+        raise PluginError(
+            f"pod {winner.name} says that it is active, and the operator that {known or 'none'} is: try"
+            " again, and if it stays so, see `kubectl handfast doctor`"
+        )
     return winner
 
 
@@ -79,11 +87,11 @@ def _restart(api: Api, pod: Pod, options: Options) -> None:
         return
 
 
-def _watch(api: Api, tunnel: tuple[str, str], watch: Watch, options: Options, screen: Screen) -> None:
+def _watch(api: Api, tunnel: Object, watch: Watch, options: Options, screen: Screen) -> None:
     began, live, settled_since = time.monotonic(), Live(screen), None
     while (after := time.monotonic() - began) < options.patience:
         try:
-            answers = [pods.asked(api, pod) for pod in pods.of_tunnel(api, *tunnel)]
+            answers = [pods.asked(api, pod) for pod in pods.of_tunnel(api, tunnel)]
         except PluginError as error:
             live.say(f"{after:5.1f} s  {str(error).splitlines()[0]}")
             answers = []

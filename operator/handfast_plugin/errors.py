@@ -6,9 +6,14 @@ import re
 from dataclasses import dataclass
 from typing import Final, Self
 
+from .plain import lines
+
 
 class PluginError(Exception):
-    """Printed as it is; the command ends with exit status 1."""
+    """Printed as it is, whoever said it; the command ends with exit status 1."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(lines(text))
 
 
 class UsageError(PluginError):

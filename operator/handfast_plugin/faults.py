@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from .kinds import Object, condition, tls_secret
+from .kinds import TUNNEL_LABEL, Object, condition, tls_secret
 from .pods import Pod
 from .screen import age, duration
 from .status import is_trouble
@@ -58,6 +58,8 @@ class Facts:
     labels: Mapping[str, str] | None = None
     """Its namespace's."""
     pods: Sequence[Pod] = ()
+    strangers: Sequence[Pod] = ()
+    """Pods with its label that are none of its own."""
     insides: Sequence[Inside] = ()
     warnings: Sequence[Object] = ()
     """Events."""
@@ -105,6 +107,21 @@ def pod_security(facts: Facts) -> Iterator[Fault]:
         f"{who}: a gateway has NET_ADMIN, which only the level privileged admits",
         f"kubectl label namespace {facts.namespace} {_ENFORCE}=privileged --overwrite",
     )
+
+
+def injection(facts: Facts) -> Iterator[Fault]:
+    """Its label is on a pod, and no tunnel in it: nobody else would say so."""
+    for pod in facts.strangers:
+        if not pod.terminating:
+            yield Fault(
+                "injection",
+                f"pod {pod.name} has the label {TUNNEL_LABEL}, and no tunnel of it: it is older than the"
+                " injector or the label, no injector serves its namespace (kube-system never, others by"
+                " watchNamespaces), or somebody wrote it by hand. What it says is not believed",
+                f"kubectl delete pod {pod.name} --namespace={facts.namespace}"
+                "    # what makes it makes another",
+            )
+            return
 
 
 def tun_device(facts: Facts) -> Iterator[Fault]:
@@ -258,6 +275,7 @@ def conditions(facts: Facts) -> Iterator[Fault]:
 
 RULES: Final[Mapping[str, Rule]] = {
     "Pod Security": pod_security,
+    "injection": injection,
     NO_TUN: tun_device,
     "forwarding": forwarding,
     "MTU": mtu,

@@ -15,6 +15,8 @@ VERSION: Final = "v1alpha1"
 TUNNEL_LABEL: Final = f"{GROUP}/tunnel"
 FROM_TERM: Final = f"{GROUP}/hand-over-from-term"
 """Annotation of a Tunnel: the operator hands over from the activation of this term."""
+MANAGED_BY: Final = {"app.kubernetes.io/managed-by": "handfast"}
+"""Labels of what the operator makes."""
 CONTAINERS: Final = ("tunnel", "handfast-tunnel")
 """A tunnel's in a gateway's pod, and beside an app."""
 OPERATOR_SELECTOR: Final = "app.kubernetes.io/name=handfast-operator"

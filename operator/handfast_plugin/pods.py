@@ -14,7 +14,8 @@ from typing import Any, Final
 
 from .api import Api
 from .errors import ExecFailed, Forbidden, NotFound
-from .kinds import CONTAINERS, TUNNEL_LABEL, Object, condition
+from .kinds import CONTAINERS, MANAGED_BY, TUNNEL_LABEL, Object, condition
+from .plain import document
 
 _STATUS: Final = ("handfast-tunnel", "status", "--json")
 
@@ -88,6 +89,26 @@ class Pod:
             body,
         )
 
+    def is_of(self, tunnel: Object) -> bool:
+        """Whether it is one of a Tunnel's, and its word is to be believed: a label is anybody's to give."""
+        gateway, sidecar = CONTAINERS
+        spec = self.body.get("spec", {})
+        if tunnel["spec"].get("gateway") is None:
+            return any(
+                (each["name"], each.get("restartPolicy")) == (sidecar, "Always")
+                for each in spec.get("initContainers") or ()
+            )
+        # A pod that somebody else slips under that owner is one too many there, and deleted.
+        meta = self.body["metadata"]
+        name = tunnel["metadata"]["name"]
+        made = any(
+            (each["kind"], each["name"].rpartition("-")[0]) == ("ReplicaSet", name)
+            for each in meta.get("ownerReferences") or ()
+            if each.get("controller")
+        )
+        managed = MANAGED_BY.items() <= (meta.get("labels") or {}).items()
+        return made and managed and any(each["name"] == gateway for each in spec.get("containers") or ())
+
     @property
     def role(self) -> str:
         return str(self.said["role"]) if self.said else ""
@@ -108,10 +129,15 @@ class Pod:
         return {each["public_key"]: Client.of(each) for each in said}
 
 
-def of_tunnel(api: Api, namespace: str, tunnel: str) -> list[Pod]:
+def labelled(api: Api, tunnel: Object) -> list[Pod]:
     """As the API server has them; nobody is asked."""
-    found = api.list("pods", namespace, labels=f"{TUNNEL_LABEL}={tunnel}")
+    meta = tunnel["metadata"]
+    found = api.list("pods", meta["namespace"], labels=f"{TUNNEL_LABEL}={meta['name']}")
     return [Pod.of(body) for body in found]
+
+
+def of_tunnel(api: Api, tunnel: Object) -> list[Pod]:
+    return [pod for pod in labelled(api, tunnel) if pod.is_of(tunnel)]
 
 
 def named(api: Api, namespace: str, name: str) -> Pod | None:
@@ -123,7 +149,8 @@ def asked(api: Api, pod: Pod) -> Pod:
     """With its own word. Raises Forbidden where nobody may be asked."""
     try:
         text = api.exec(pod.namespace, pod.name, pod.container, _STATUS)
-        return Pod.of(pod.body, json.loads(text))
+        # What JSON has escaped comes out only here.
+        return Pod.of(pod.body, document(json.loads(text)))
     except (ExecFailed, NotFound, ValueError) as error:
         return Pod.of(pod.body, None, str(error))
 

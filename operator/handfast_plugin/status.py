@@ -53,9 +53,8 @@ def gather(api: Api, namespace: str | None, name: str | None) -> Report:
     found = [api.get("tunnels", namespace, name)] if name else api.list("tunnels", namespace)
     if len(found) != 1:
         return Report(found)
-    meta = found[0]["metadata"]
     try:
-        there = pods.of_tunnel(api, meta["namespace"], meta["name"])
+        there = pods.of_tunnel(api, found[0])
     except Forbidden as missing:
         return Report(found, (), missing)
     answers, missing_exec = pods.all_asked(api, there)

@@ -11,7 +11,9 @@ from typing import Final
 
 from tests.lab.namespaces import wait_until
 
-from .gateways import peer, without_operator
+from .api import Api
+from .gateways import SYSTEM, peer, tunnel, without_operator
+from .injected import WEBHOOK
 from .network import set_cable
 from .scene import Scene
 
@@ -110,6 +112,36 @@ def _two_pods_of_one(scene: Scene) -> Iterator[None]:
     scene.wait_calm()
 
 
+@contextmanager
+def _a_name_that_is_taken(scene: Scene) -> Iterator[None]:
+    """Another Tunnel, which serves, and whose policy is somebody else's."""
+    api = scene.gateway.api
+    policy = {
+        "apiVersion": "networking.k8s.io/v1",
+        "kind": "NetworkPolicy",
+        "metadata": {"name": "taken"},
+        "spec": {"podSelector": {"matchLabels": {"app": "nobody"}}},
+    }
+    api.apply(policy, tunnel("taken", gateway={"exposure": "ClusterIP", "replicas": 1}))
+    try:
+        yield
+    finally:
+        api.delete("Tunnel", "taken")
+        api.delete("NetworkPolicy", "taken")
+
+
+@contextmanager
+def _no_injector(scene: Scene) -> Iterator[None]:
+    system = Api(scene.cluster.settings.kubeconfig, SYSTEM)
+    system.patch("Deployment", WEBHOOK, {"spec": {"replicas": 0}})
+    try:
+        yield
+    finally:
+        system.patch("Deployment", WEBHOOK, {"spec": {"replicas": 2}})
+        system.wait("Deployment", WEBHOOK, lambda found: found["status"].get("availableReplicas") == 2)
+        system.close()
+
+
 def _wait_served(scene: Scene) -> None:
     began = time.monotonic()
     wait_until(
@@ -122,11 +154,13 @@ FAULTS: Final = (
     AlertFault(frozenset({"HandfastClientsNotBack"}), _a_client_away_in_a_crash, after=BUDGET),
     AlertFault(frozenset({"HandfastKeyMissing"}), _no_key),
     AlertFault(frozenset({"HandfastConfigurationBehind"}), _a_standby_that_hears_nothing),
+    AlertFault(frozenset({"HandfastDegraded"}), _a_name_that_is_taken),
+    AlertFault(frozenset({"HandfastNoInjector"}), _no_injector),
     AlertFault(frozenset({"HandfastNoOperator"}), _no_operator),
     AlertFault(
         frozenset({"HandfastNoOperator", "HandfastNoActivePod"}), _no_operator_and_the_active_pod_gone
     ),
     AlertFault(frozenset({"HandfastNoOperator", "HandfastTwoActivePods"}), _two_pods_of_one),
 )
-UNMADE: Final = frozenset({"HandfastCertificateExpires"})
-"""It would take 23 days: promtool alone tests it, and here that its query finds the certificates."""
+UNMADE: Final = frozenset({"HandfastCertificateExpires", "HandfastInjectorCertificateExpires"})
+"""They would take 23 days: promtool alone tests them, and here that their queries find the certificates."""

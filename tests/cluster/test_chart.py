@@ -105,7 +105,8 @@ def test_in_some_namespaces_there_is_no_right_in_others() -> None:
 
 
 def test_who_is_asked_about_which_pods() -> None:
-    """About those of apps with the label, and never about gateways': they start without an injector."""
+    """About those of apps with the label, in the release's own namespace, too; and never about gateways', the
+    operator's or its own: they start without an injector."""
     bodies = [body for body in yaml.safe_load_all(template("--no-hooks")) if body]
     (found,) = [body for body in bodies if body["kind"] == "MutatingWebhookConfiguration"]
     (webhook,) = found["webhooks"]
@@ -113,11 +114,13 @@ def test_who_is_asked_about_which_pods() -> None:
     assert READ_SECONDS < webhook["timeoutSeconds"] <= 5
     wanted = {each["key"]: each for each in webhook["objectSelector"]["matchExpressions"]}
     assert wanted[names.TUNNEL_LABEL]["operator"] == "Exists"
-    others = wanted["app.kubernetes.io/managed-by"]
-    assert others["operator"] == "NotIn"
-    assert names.labels("office")["app.kubernetes.io/managed-by"] in others["values"]
+    own = [body["spec"]["template"]["metadata"]["labels"] for body in bodies if body["kind"] == "Deployment"]
+    assert len(own) == 2
+    for labels in [*own, names.labels("office")]:
+        left_out = [each for each in wanted.values() if each["operator"] == "NotIn"]
+        assert any(labels.get(each["key"]) in each["values"] for each in left_out), labels
     (where,) = webhook["namespaceSelector"]["matchExpressions"]
-    assert (where["operator"], where["values"]) == ("NotIn", ["kube-system", "handfast-system"])
+    assert (where["operator"], where["values"]) == ("NotIn", ["kube-system"])
 
 
 def test_the_examples_are_what_the_reference_says() -> None:

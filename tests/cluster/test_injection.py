@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import json
 import time
 from collections.abc import Iterator
 
@@ -30,12 +32,14 @@ from .injected import (
     restarts_of,
     sharing,
     stateful_set,
+    tunnel,
 )
 from .objects import TUNNEL, TUNNEL_2, container
 from .outside import Outside
 from .rights import granted, used
+from .settings import ClusterError
 
-_FAILED = "handfast.dev/upgrade-failed"
+_FAILED, _UPGRADING = "handfast.dev/upgrade-failed", "handfast.dev/upgrading"
 STOCK_OUTAGE = 15.0
 """Seconds that clients of any other WireGuard need at least, when they are sending."""
 _INJECTORS = f"app.kubernetes.io/name={WEBHOOK}"
@@ -110,11 +114,16 @@ def test_pods_that_may_not_have_it_are_refused_with_a_sentence(app: Injected, ma
     app.prepare()
     assert "there is no Tunnel ofice" in refused(api, pod("shop", tunnel="ofice"))
     assert "keys" in refused(api, pod("shop", shareProcessNamespace=True))
+    system = Api(api.kubeconfig, SYSTEM)
+    assert f"there is no Tunnel office in the namespace {SYSTEM}" in refused(system, pod("shop"))
+    system.close()
     Gateway(api, "branch").start()
     assert "has pods of its own" in refused(api, pod("shop", tunnel="branch"))
     api.apply(deployment("many", container(), replicas=2))
     wait_until(lambda: "Deployment many has 2 pods" in complaints(api), 20, "the refusal of a second pod")
     assert not api.list("Pod", "app=many")
+    api.apply(pod("first"))
+    assert "Pod first has pods with the Tunnel office already" in refused(api, pod("shop"))
     machines.kubectl("label", "namespace", api.namespace, "pod-security.kubernetes.io/enforce=baseline")
     assert "Pod Security level baseline" in refused(api, pod("shop"))
 
@@ -141,7 +150,8 @@ def test_a_job_ends_with_its_work(app: Injected, outside: Outside, probes: Probe
 def test_an_upgrade_leaves_app_and_sessions_alone(
     app: Injected, machines: Cluster, outside: Outside, probes: Probes
 ) -> None:
-    """From an explicit sidecar with another image to the operator's: in its place, once it is tried again."""
+    """From an explicit sidecar with another image to the operator's: in its place, once somebody lets the
+    operator, and it is tried again."""
     app.prepare()
     explicit = snippet(machines, app.api, "office")
     (sidecar,) = explicit["spec"]["initContainers"]
@@ -157,7 +167,9 @@ def test_an_upgrade_leaves_app_and_sessions_alone(
     wait_until(lambda: log.arrived, 5, "the first answer")
     before, handshakes = app_of(app.api, "shop"), client.handshakes()
     assert image_of(app.api.get("Pod", "shop")) == TUNNEL_2
-    assert app.condition("Degraded") == "True"
+    assert app.condition("Degraded") == "False", "its image is not the operator's to replace"
+    app.api.patch("Pod", "shop", {"metadata": {"annotations": {"handfast.dev/upgrades": "true"}}})
+    app.api.wait("Tunnel", "office", lambda found: condition(found, "Degraded") == "True")
     app.api.patch("Pod", "shop", {"metadata": {"annotations": {_FAILED: None}}})
     app.api.wait("Tunnel", "office", lambda found: condition(found, "Degraded") == "False")
     app.api.wait("Pod", "shop", lambda found: image_of(found) == TUNNEL and restarts_of(found) == 1, 90)
@@ -165,6 +177,33 @@ def test_an_upgrade_leaves_app_and_sessions_alone(
     assert app_of(app.api, "shop") == before
     assert client.handshakes() == handshakes
     wait_until(lambda: log.settled(time.monotonic() - 1), 10, "answers")
+
+
+def test_an_image_that_cannot_be_pulled_is_taken_back(
+    app: Injected, outside: Outside, probes: Probes
+) -> None:
+    """As if an operator had begun with it, which another one succeeded."""
+    app.begin(deployment("shop", container()))
+    client = app.alice(outside, probes)
+    name, handshakes = app.only(), client.handshakes()
+    before = app_of(app.api, name)
+    begun = {"image": TUNNEL, "restarts": 0, "role": "active", "at": time.time(), "sessions": []}
+    sidecar = {"name": SIDECAR, "image": "localhost:1/tunnel:none"}
+    app.api.patch(
+        "Pod",
+        name,
+        {
+            "metadata": {"annotations": {_UPGRADING: json.dumps(begun)}},
+            "spec": {"initContainers": [sidecar]},
+        },
+    )
+    app.api.wait("Pod", name, lambda found: image_of(found) == TUNNEL and restarts_of(found) == 1, 60)
+    notes = app.api.get("Pod", name)["metadata"]["annotations"]
+    assert notes[_FAILED].startswith(f"{sidecar['image']} its image cannot be pulled (")
+    assert _UPGRADING not in notes
+    log = probes.ask(client.host.node, GATEWAY)
+    wait_until(lambda: log.arrived, 20, "an answer")
+    assert (app_of(app.api, name), client.handshakes()) == (before, handshakes)
 
 
 def snippet(cluster: Cluster, api: Api, tunnel: str) -> Object:
@@ -202,7 +241,7 @@ def test_without_injectors_pods_go_on_and_new_ones_are_refused(
         system.patch("Deployment", WEBHOOK, {"spec": {"replicas": 2}})
         system.wait("Deployment", WEBHOOK, lambda found: found["status"].get("availableReplicas") == 2)
         system.close()
-    app.api.apply(pod("late", container()))
+    app.api.apply(tunnel("branch"), pod("late", container(), tunnel="branch"))
     assert image_of(app.api.get("Pod", "late")) == TUNNEL
     assert not log.unanswered(began, time.monotonic() - 1)
 
@@ -212,9 +251,9 @@ def test_what_the_injector_may_do_is_what_it_does(app: Injected, machines: Clust
     app.prepare()
     rights = granted(app.api, WEBHOOK)
     app.api.apply(
-        deployment("shop", container()),
-        stateful_set("data", container()),
-        job("work", container(args=["idle"])),
+        sharing(deployment("shop", container())),
+        sharing(stateful_set("data", container())),
+        sharing(job("work", container(args=["idle"]))),
     )
 
     def unused() -> set[object]:
@@ -224,3 +263,28 @@ def test_what_the_injector_may_do_is_what_it_does(app: Injected, machines: Clust
     assert rights
     wait_until(lambda: not unused(), 30, "the use of all that is granted", interval=0.5)
     assert not {use for use in used(machines, WEBHOOK) if not use.allowed}
+
+
+def test_of_its_webhook_the_injector_may_change_the_trust_only(app: Injected, machines: Cluster) -> None:
+    """Whoever has its account could else be sent anybody's objects."""
+    (webhook,) = app.api.get("MutatingWebhookConfiguration", WEBHOOK)["webhooks"]
+
+    def change(*path: str, value: object) -> str:
+        where = "/".join(("/webhooks/0", *path))
+        patch = json.dumps([{"op": "replace", "path": where, "value": value}])
+        return machines.kubectl(
+            *("patch", "mutatingwebhookconfiguration", WEBHOOK, "--type=json", f"--patch={patch}"),
+            *(f"--as=system:serviceaccount:{SYSTEM}:{WEBHOOK}", "--dry-run=server"),
+        )
+
+    trusted = base64.b64decode(webhook["clientConfig"]["caBundle"])
+    more = base64.b64encode(trusted + trusted).decode()
+    assert "patched" in change("clientConfig", "caBundle", value=more)
+    for path, value in (
+        (("rules", "0", "resources"), ["secrets"]),
+        (("clientConfig", "service", "name"), "other"),
+        (("failurePolicy",), "Ignore"),
+        (("objectSelector",), {}),
+    ):
+        with pytest.raises(ClusterError, match="may change nothing but the caBundle"):
+            change(*path, value=value)

@@ -139,6 +139,8 @@ def test_each_alert_fires_when_its_fault_is_made_and_not_otherwise(
         over |= fault.after
     certificates = prometheus.ask('ALERTS{alertname="HandfastCertificateExpires",hurried="true"}')
     assert {each.labels["of"] for each in certificates} == {"operator", "pods"}
+    injectors = 'alertname="HandfastInjectorCertificateExpires",alertstate="firing",hurried="true"'
+    prometheus.wait_for(f"ALERTS{{{injectors}}}")
 
 
 def fires_only_meanwhile(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import secrets
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -15,7 +16,7 @@ from .cluster import Cluster
 from .control_plane import AUDITED
 from .gateways import Gateway, install, peer
 from .objects import TUNNEL, container, pod
-from .rights import audited, granted, used
+from .rights import Right, audited, granted, used
 
 ACCOUNT = "handfast"
 _CALL = """
@@ -72,6 +73,13 @@ def test_what_is_granted_is_used_and_nothing_is_forbidden(gateway: Gateway, mach
     )
     api.wait_gone("Deployment", "office")
     api.wait_gone("NetworkPolicy", "office")
+    # An upgrade that somebody has begun in a pod: why does its container not come?
+    begun = {"image": TUNNEL, "restarts": 9, "role": "standby", "at": time.time(), "sessions": []}
+    app = pod("app", labels={"handfast.dev/tunnel": "office"})
+    app["metadata"]["annotations"] = {"handfast.dev/upgrading": json.dumps(begun)}
+    api.apply(app)
+    events = Right("", "events", "list")
+    wait_until(lambda: any(use.of(events) for use in used(machines, ACCOUNT)), 60, "a look at events")
     uses = used(machines, ACCOUNT)
     assert rights
     assert not {right for right in rights if not any(use.of(right) for use in uses)}, (

@@ -22,7 +22,7 @@ def look(name: str, seconds: float, scratch: Path) -> None:
     """One target, in this process, which ends with it."""
     import atheris
 
-    with atheris.instrument_imports(include=["handfast_tunnel"]):
+    with atheris.instrument_imports(include=["handfast_tunnel", "handfast_operator"]):
         from tests.fuzz.targets import TARGETS
 
     target, seeds = TARGETS[name]

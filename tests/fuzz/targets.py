@@ -19,6 +19,7 @@ from handfast_tunnel.adapters.uapi import SetParser
 from handfast_tunnel.core.configuration import InterfaceChange, Settings
 from handfast_tunnel.core.endpoint import Endpoint
 from handfast_tunnel.errors import ConfigurationError
+from tests.fuzz.reviews import SEEDS, reviews
 from tests.unit.core.network import Host, Network
 from tests.unit.core.stranger import STRICT, Scene
 from tests.unit.packets import TCP, UDP, tcp, udp
@@ -209,6 +210,7 @@ TARGETS: Final[dict[str, tuple[Callable[[bytes], None], tuple[bytes, ...]]]] = {
     ),
     "tun_reads": (tun_reads, (bytes(10) + udp(b"ping"), b"\1\1" + bytes(8) + tcp(b"x" * 300))),
     "configuration": (configuration, (_SET + _PEER, b"drain=true\n\nset=1\n")),
+    "reviews": (reviews, SEEDS),
     "words": (words, (b"[fe80::1%eth0]:51820", b"10.0.0.1:1", b"::/0", b"192.168.0.0/16", b"0" * 64)),
 }
 """Each with seeds."""

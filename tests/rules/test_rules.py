@@ -59,7 +59,15 @@ def test_each_alert_has_its_page() -> None:
 def test_the_chart_brings_them_whole() -> None:
     rendered: list[Any] = list(yaml.safe_load_all(template("--set", "metrics.rules.enabled=true")))
     (rule,) = [each for each in rendered if each and each["kind"] == "PrometheusRule"]
-    assert rule["spec"] == yaml.safe_load(RULES.read_text())
+    # A page of the sources is no link.
+    named = RULES.read_text().replace("runbook_url:", "runbook:")
+    assert rule["spec"] == yaml.safe_load(named)
+
+
+def test_without_injectors_nobody_is_woken_for_them() -> None:
+    text = template("--set", "metrics.rules.enabled=true,injector.enabled=false")
+    assert "HandfastNoOperator" in text
+    assert "HandfastNoInjector" not in text
 
 
 def test_runbooks_are_where_people_keep_them() -> None:

@@ -41,9 +41,10 @@ helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
 - apiGroups: [""]
   resources: [pods]
   verbs: [list, watch, patch]
+# Why an image cannot be pulled stands in events only.
 - apiGroups: [""]
   resources: [events]
-  verbs: [create]
+  verbs: [create, list]
 - apiGroups: [apps]
   resources: [deployments]
   verbs: [get, create, patch, delete]
@@ -80,6 +81,10 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 - apiGroups: [handfast.dev]
   resources: [tunnels]
   verbs: [get]
+# Who else has a Tunnel.
+- apiGroups: [""]
+  resources: [pods]
+  verbs: [list]
 - apiGroups: [apps]
   resources: [deployments, replicasets, statefulsets]
   verbs: [get]

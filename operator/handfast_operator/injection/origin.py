@@ -12,6 +12,8 @@ Object = dict[str, Any]
 class Reader(Protocol):
     async def get(self, api: str, kind: str, namespace: str | None, name: str) -> Object | None: ...
 
+    async def list(self, api: str, kind: str, namespace: str, labels: str) -> list[Object]: ...
+
 
 @dataclass(frozen=True, slots=True)
 class Origin:
@@ -31,7 +33,7 @@ class Origin:
 
 async def origin_of(pod: Mapping[str, Any], namespace: str, reader: Reader) -> Origin | None:
     """None where nobody makes it, or something of an unknown kind does."""
-    owner = _controller(pod)
+    owner = controller(pod)
     if owner is None:
         return None
     kind, name = owner["kind"], owner["name"]
@@ -50,7 +52,7 @@ async def origin_of(pod: Mapping[str, Any], namespace: str, reader: Reader) -> O
 async def _of_replica_set(name: str, namespace: str, reader: Reader) -> Origin | None:
     """In a rollout it has fewer pods than its Deployment is to have."""
     found = await reader.get("apps/v1", "ReplicaSet", namespace, name)
-    owner = _controller(found) if found is not None else None
+    owner = controller(found) if found is not None else None
     if owner is None or (owner["apiVersion"], owner["kind"]) != ("apps/v1", "Deployment"):
         return _counted("ReplicaSet", name, found, "replicas")
     deployment = await reader.get("apps/v1", "Deployment", namespace, owner["name"])
@@ -61,6 +63,7 @@ def _counted(kind: str, name: str, body: Mapping[str, Any] | None, field: str) -
     return None if body is None else Origin(kind, name, body["spec"].get(field, 1))
 
 
-def _controller(body: Mapping[str, Any]) -> Mapping[str, Any] | None:
+def controller(body: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """The owner that makes it and takes it away."""
     owners = body["metadata"].get("ownerReferences") or ()
     return next((each for each in owners if each.get("controller")), None)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 from .. import names
 from ..resources import TunnelSpec
 from .origin import Origin
+from .others import Other
 from .pod import shares
 
 ENFORCE: Final = "pod-security.kubernetes.io/enforce"
@@ -28,6 +29,8 @@ class Asked:
     spec: TunnelSpec | None
     """None: there is no such Tunnel."""
     origin: Origin | None = None
+    others: Sequence[Other] = ()
+    """What has pods with the same Tunnel, besides."""
 
 
 def refusal(asked: Asked) -> str | None:
@@ -106,6 +109,17 @@ def _replicas(asked: Asked) -> str | None:
     )
 
 
+def _other_owner(asked: Asked) -> str | None:
+    alone = next((each for each in asked.others if not (each.shares and shares(asked.pod))), None)
+    if alone is None:
+        return None
+    return (
+        f"{alone.owner} has pods with the Tunnel {asked.tunnel} already, and one pod at a time has it: make a"
+        f' Tunnel for each, or set the label {names.STANDBY_LABEL}: "true" on the pod templates of both if'
+        " their apps may be without it"
+    )
+
+
 _CHECKS: Final[tuple[Callable[[Asked], str | None], ...]] = (
     _tunnel,
     _shared_processes,
@@ -113,4 +127,5 @@ _CHECKS: Final[tuple[Callable[[Asked], str | None], ...]] = (
     _pod_security,
     _ports,
     _replicas,
+    _other_owner,
 )

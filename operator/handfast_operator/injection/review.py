@@ -16,8 +16,10 @@ from .. import names
 from ..resources import API_VERSION, TunnelSpec
 from ..settings import Settings
 from .origin import Reader, origin_of
-from .pod import injected
+from .others import others_with
+from .pod import injected, noted
 from .refusals import Asked, refusal
+from .shape import complaint
 
 Object = dict[str, Any]
 
@@ -35,18 +37,25 @@ class Unreadable(Exception):
     """It is not what an API server sends."""
 
 
-async def answer(review: Mapping[str, Any], reader: Reader, settings: Settings) -> Object:
-    """An AdmissionReview for one; raises Unreadable."""
+def read(text: bytes) -> Any:
+    """What it says as JSON; raises Unreadable."""
     try:
-        request = review["request"]
-        uid, namespace, pod = request["uid"], request["namespace"], request["object"]
-        label = (pod["metadata"].get("labels") or {}).get(names.TUNNEL_LABEL)
-    except (KeyError, TypeError, AttributeError) as error:
-        raise Unreadable(f"this is no AdmissionReview of a pod: {error!r}") from None
-    response: Object = {"uid": uid, "allowed": True}
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise Unreadable(f"this is no JSON: {error}") from None
+
+
+async def answer(review: Any, reader: Reader, settings: Settings) -> Object:
+    """An AdmissionReview for one; raises Unreadable."""
+    if why := complaint(review):
+        raise Unreadable(f"this is no AdmissionReview of a pod: {why}")
+    request = review["request"]
+    namespace, pod = request["namespace"], request["object"]
+    label = (pod["metadata"].get("labels") or {}).get(names.TUNNEL_LABEL)
+    response: Object = {"uid": request["uid"], "allowed": True}
     if label is not None:
         try:
-            response |= _patched(pod, await _changed(pod, namespace, label, reader, settings))
+            response |= _patch(await _changes(pod, namespace, label, reader, settings))
         except Refusal as reason:
             name = pod["metadata"].get("name") or pod["metadata"].get("generateName", "")
             logger.info("%s/%s is refused: %s", namespace, name, reason)
@@ -57,24 +66,30 @@ async def answer(review: Mapping[str, Any], reader: Reader, settings: Settings) 
     return {"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "response": response}
 
 
-async def _changed(
+async def _changes(
     pod: Mapping[str, Any], namespace: str, tunnel: str, reader: Reader, settings: Settings
-) -> Object:
-    """The pod's new spec; raises Refusal."""
+) -> list[Object]:
+    """What `add` has to put where, which also replaces what is there; raises Refusal."""
     asked = await _look(pod, namespace, tunnel, reader)
     if reason := refusal(asked):
         raise Refusal(f"handfast: {reason}")
     assert asked.spec is not None
-    return injected(pod, tunnel, asked.spec, settings)
+    spec, notes = injected(pod, tunnel, asked.spec, settings), noted(pod)
+    wanted = [(f"/spec/{name}", pod["spec"].get(name), value) for name, value in spec.items()]
+    wanted.append(("/metadata/annotations", pod["metadata"].get("annotations") or {}, notes))
+    return [{"op": "add", "path": path, "value": new} for path, old, new in wanted if old != new]
 
 
 async def _look(pod: Mapping[str, Any], namespace: str, tunnel: str, reader: Reader) -> Asked:
+    if not names.is_name(tunnel):
+        return Asked(pod, namespace, {}, tunnel, None)
     try:
         async with asyncio.timeout(READ_SECONDS):
-            found, where, origin = await asyncio.gather(
-                reader.get(API_VERSION, "Tunnel", namespace, tunnel) if tunnel else _nothing(),
+            found, where, origin, others = await asyncio.gather(
+                reader.get(API_VERSION, "Tunnel", namespace, tunnel),
                 reader.get("v1", "Namespace", None, namespace),
                 origin_of(pod, namespace, reader),
+                others_with(tunnel, pod, namespace, reader),
             )
         spec = TunnelSpec.model_validate(found["spec"]) if found is not None else None
     except ValidationError as error:
@@ -84,20 +99,10 @@ async def _look(pod: Mapping[str, Any], namespace: str, tunnel: str, reader: Rea
         why = str(error) or type(error).__name__
         raise Refusal(f"handfast: the injector cannot ask the API server about this pod: {why}") from error
     labels = (where or {}).get("metadata", {}).get("labels") or {}
-    return Asked(pod, namespace, labels, tunnel, spec, origin)
+    return Asked(pod, namespace, labels, tunnel, spec, origin, others)
 
 
-async def _nothing() -> None:
-    return None
-
-
-def _patched(pod: Mapping[str, Any], spec: Mapping[str, Any]) -> Object:
-    """`add` also replaces what is there."""
-    changes = [
-        {"op": "add", "path": f"/spec/{name}", "value": value}
-        for name, value in spec.items()
-        if pod["spec"].get(name) != value
-    ]
+def _patch(changes: list[Object]) -> Object:
     if not changes:
         return {}
     return {"patchType": "JSONPatch", "patch": base64.b64encode(json.dumps(changes).encode()).decode()}

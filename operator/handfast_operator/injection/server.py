@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 import signal
 import ssl
@@ -18,7 +17,7 @@ from ..settings import Settings
 from ..store import Store, configuration
 from .certificate import Certificate, FolderCertificate, OwnCertificate
 from .origin import Reader
-from .review import Unreadable, answer
+from .review import Unreadable, answer, read
 
 PATH: Final = "/inject"
 MOST_BYTES: Final = 3 * 2**20
@@ -61,13 +60,13 @@ class Injector:
     async def _inject(self, request: web.Request) -> web.Response:
         try:
             async with asyncio.timeout(READ_SECONDS), self._reading:
-                text = await request.text()
+                text = await request.read()
             async with self._reviewing:
-                reviewed = await answer(json.loads(text), self._reader, self._settings)
+                reviewed = await answer(read(text), self._reader, self._settings)
         except TimeoutError:
             self.answers["unreadable"] += 1
             return web.Response(status=408, text=f"it was not read within {READ_SECONDS:g} s\n")
-        except (Unreadable, json.JSONDecodeError, UnicodeDecodeError) as error:
+        except Unreadable as error:
             self.answers["unreadable"] += 1
             return web.Response(status=400, text=f"{error}\n")
         response = reviewed["response"]

@@ -17,7 +17,8 @@ from .pod import injected
 _USAGE: Final = "kubectl get tunnel NAME --output=yaml | handfast-operator snippet"
 _NOTE: Final = (
     "# The tunnel {tunnel} for a pod template: merge this into spec.template, and keep it the first of\n"
-    "# initContainers, as what begins before it has no tunnel.\n"
+    "# initContainers, as what begins before it has no tunnel. Its image stays what it is here; with the\n"
+    '# annotation {upgrades}: "true" the operator replaces it by its own, in running pods.\n'
 )
 
 
@@ -36,7 +37,7 @@ def snippet(tunnel: Mapping[str, Any], settings: Settings) -> str:
     labels = {names.TUNNEL_LABEL: name}
     pod = injected({"metadata": {"labels": labels}, "spec": {}}, name, spec, settings)
     body = yaml.safe_dump({"metadata": {"labels": labels}, "spec": pod}, sort_keys=False, width=110)
-    return _NOTE.format(tunnel=name) + body
+    return _NOTE.format(tunnel=name, upgrades=names.UPGRADES) + body
 
 
 def main(settings: Settings) -> int:

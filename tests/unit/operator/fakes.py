@@ -57,6 +57,7 @@ class FakePod:
     terminating: bool = False
     reachable: bool = True
     dies_when_selected: bool = False
+    labelled: bool = True
     created: str = "1"
     template: str = "a"
     node: str = "n1"
@@ -79,7 +80,7 @@ class FakePod:
             ready=True,
             terminating=self.terminating,
             template=self.template,
-            labelled=True,
+            labelled=self.labelled,
             cost="",
             over=False,
         )

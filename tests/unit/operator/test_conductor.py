@@ -6,12 +6,15 @@ import asyncio
 import math
 from contextlib import suppress
 from dataclasses import replace
+from typing import Any
 
 import pytest
+from kubernetes.aio.client.exceptions import ApiException
 
 from handfast_operator import roles
 from handfast_operator.conductor import Conductor
 from handfast_operator.roles import FREEZE_SECONDS
+from handfast_operator.store import Failure
 from handfast_operator.tunnel_state import TunnelState
 from handfast_tunnel.control import ControlError, PeerStatus, Role
 from handfast_tunnel.control.roles import Call, Event
@@ -211,6 +214,31 @@ def test_after_a_partition_one_is_left() -> None:
     asyncio.run(parted())
     settled(world)
     assert old.standing.role is Role.STANDBY
+
+
+def test_a_pod_that_may_not_be_marked_stops_nobody_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And is nobody's successor: the Service finds pods by that mark."""
+    world = begun()
+    old, new = world.pods
+    refused = world.add("refused", labelled=False, created="3", template="newest")
+    merge = world.merge
+
+    async def refuse(api: str, kind: str, namespace: str, name: str, *more: Any) -> Any:
+        if name == refused.name:
+            raise Failure(ApiException(status=403, reason="Forbidden"))  # type: ignore[no-untyped-call]
+        return await merge(api, kind, namespace, name, *more)
+
+    monkeypatch.setattr(world, "merge", refuse)
+    old.terminating = True
+    operator = world.operator()
+    asyncio.run(world.tick(*operator))
+    settled(world)
+    assert world.active() == [new.name]
+    monkeypatch.undo()
+    new.terminating, refused.labelled = True, True
+    monkeypatch.setattr("handfast_operator.conductor.PROXY_SECONDS", 0.0)
+    asyncio.run(world.tick(*operator))
+    assert world.active() == [refused.name]
 
 
 def test_a_stale_operator_changes_nothing() -> None:

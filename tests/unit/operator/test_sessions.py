@@ -6,6 +6,7 @@ import asyncio
 import json
 import time
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -198,6 +199,38 @@ def test_a_fourth_that_never_met_either_knows_them_too() -> None:
         assert set(fourth.learned) == {"alice", "bob", "alice again"}
 
     asyncio.run(run())
+
+
+def test_a_third_that_hangs_does_not_hold_up_a_handover(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An offer lasts ten seconds."""
+    world = begun()
+    old, new = world.pods
+    third = world.add("another")
+    tell, commit = FakeClient.tell_sessions, FakeClient.commit
+
+    async def run() -> None:
+        operator = world.operator()
+        await world.tick(*operator)
+        committed = asyncio.Event()
+
+        async def hang(client: FakeClient, accounts: Any) -> Any:
+            if client.pod is third:
+                await committed.wait()
+            return await tell(client, accounts)
+
+        async def note(client: FakeClient, *, term: int) -> Any:
+            committed.set()
+            return await commit(client, term=term)
+
+        monkeypatch.setattr(conductor, "PROBE_SECONDS", 60)
+        monkeypatch.setattr(FakeClient, "tell_sessions", hang)
+        monkeypatch.setattr(FakeClient, "commit", note)
+        old.sessions, old.terminating = ["alice"], True
+        await asyncio.wait_for(world.tick(*operator), 30)
+
+    asyncio.run(run())
+    assert world.active() == [new.name]
+    assert third.learned == ["alice"]
 
 
 def test_a_pod_that_cannot_tell_is_handed_over_as_before(monkeypatch: pytest.MonkeyPatch) -> None:

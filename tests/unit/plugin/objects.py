@@ -59,9 +59,10 @@ def pod(name: str = POD, namespace: str = "vpn", node: str = "node1", *, ready: 
             "namespace": namespace,
             "uid": f"uid-of-{name}",
             "creationTimestamp": CREATED,
-            "labels": {"handfast.dev/tunnel": "office"},
+            "labels": {"handfast.dev/tunnel": "office", "app.kubernetes.io/managed-by": "handfast"},
+            "ownerReferences": [{"kind": "ReplicaSet", "name": name.rpartition("-")[0], "controller": True}],
         },
-        "spec": {"nodeName": node},
+        "spec": {"nodeName": node, "containers": [{"name": "tunnel"}]},
         "status": {
             "conditions": conditions(Ready="True" if ready else "False"),
             "containerStatuses": [{"name": "tunnel", "restartCount": 1}],

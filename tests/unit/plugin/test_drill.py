@@ -266,9 +266,44 @@ def test_nobody_is_active(lab: FakeCluster, run: Run, capsys: pytest.CaptureFixt
     )
 
 
+def test_only_the_pod_that_the_operator_knows_is_ended(
+    lab: FakeCluster, run: Run, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lab.said[OTHER] = said("active", term=999)
+    assert run("drill", "--yes") == 1
+    assert f"pod {OTHER} says that it is active, and the operator that {POD} is" in capsys.readouterr().err
+    assert not any(call.startswith("DELETE") for call in lab.calls)
+
+
+@pytest.mark.parametrize(
+    "stranger",
+    [
+        {"ownerReferences": []},
+        {"ownerReferences": [{"kind": "ReplicaSet", "name": "shop-7d9", "controller": True}]},
+        {"labels": {"handfast.dev/tunnel": "office"}},
+    ],
+)
+def test_a_label_alone_makes_nobody_a_pod_of_the_tunnel(
+    stranger: dict[str, Any], lab: FakeCluster, run: Run
+) -> None:
+    body = pod(OTHER)
+    body["metadata"] |= stranger
+    lab.add("pods", body)
+    lab.said[OTHER] = said("active", term=999)
+    assert not Pod.of(body).is_of(tunnel())
+    run("drill", "--yes", "--timeout=1")
+    assert not any(call.startswith(f"exec {OTHER}") for call in lab.calls)
+
+
 def test_a_sidecar_in_anyones_pod() -> None:
     body = pod()
     body["status"]["initContainerStatuses"] = [{"name": "handfast-tunnel", "restartCount": 4}]
     body["status"]["containerStatuses"] = [{"name": "app", "restartCount": 9}]
     found = Pod.of(body)
     assert (found.container, found.restarts) == ("handfast-tunnel", 4)
+    injected = tunnel()
+    del injected["spec"]["gateway"]
+    assert not found.is_of(injected)
+    body["spec"]["initContainers"] = [{"name": "handfast-tunnel", "restartPolicy": "Always"}]
+    assert found.is_of(injected)
+    assert not Pod.of(body | {"metadata": body["metadata"] | {"ownerReferences": []}}).is_of(tunnel())

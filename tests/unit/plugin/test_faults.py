@@ -55,6 +55,15 @@ def test_nothing_is_wrong() -> None:
     assert faults.find(replace(WELL, labels={}, insides=[replace(WELL_INSIDE, swap=True)])) == []
 
 
+def test_a_label_without_a_tunnel() -> None:
+    """As in kube-system, which no injector serves."""
+    shop = Pod.of(pod("shop"))
+    found = only("injection", strangers=[shop])
+    assert found.why.startswith("pod shop has the label handfast.dev/tunnel, and no tunnel of it")
+    assert found.command.startswith("kubectl delete pod shop --namespace=vpn")
+    assert faults.find(replace(WELL, strangers=[replace(shop, terminating=True)])) == []
+
+
 @pytest.mark.parametrize("level", ["restricted", "baseline"])
 def test_pod_security(level: str) -> None:
     found = only("Pod Security", labels={"pod-security.kubernetes.io/enforce": level})

@@ -45,6 +45,13 @@ class FakeReader:
             raise ConnectionError("nobody listens")
         return copy.deepcopy(self.objects.get((api, kind, namespace, name)))
 
+    async def list(self, api: str, kind: str, namespace: str, labels: str) -> list[dict[str, Any]]:
+        if self.broken:
+            raise ConnectionError("nobody listens")
+        name, _, value = labels.partition("=")
+        found = [body for (*where, _), body in self.objects.items() if tuple(where) == (api, kind, namespace)]
+        return [copy.deepcopy(body) for body in found if body["metadata"]["labels"].get(name) == value]
+
 
 def reader(**tunnel: Any) -> FakeReader:
     made = FakeReader()
