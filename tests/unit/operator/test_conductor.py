@@ -10,13 +10,13 @@ from dataclasses import replace
 import pytest
 
 from handfast_operator import roles
-from handfast_operator.conductor import Conductor
+from handfast_operator.conductor import RESERVED_NS, Conductor
 from handfast_operator.roles import FREEZE_SECONDS
 from handfast_operator.tunnel_state import TunnelState
-from handfast_tunnel.control import ControlError, PeerStatus, Role
+from handfast_tunnel.control import ControlError, PeerStatus, Role, stamps
 from handfast_tunnel.control.roles import Call, Event
 
-from .fakes import FakeWorld, KilledError, of_two_pods
+from .fakes import FakePod, FakeWorld, KilledError, of_two_pods
 from .test_documents import configuration
 
 
@@ -175,6 +175,29 @@ def test_a_pod_on_a_lost_node_is_replaced_after_three_questions() -> None:
 
     assert asyncio.run(seen()) == [[], [], ["new"], ["new"]]
     assert world.selected == "new"
+
+
+@pytest.mark.parametrize("writes", [True, False], ids=["written", "cut off"])
+def test_no_pod_begins_below_what_the_one_before_may_have_stamped(*, writes: bool) -> None:
+    """Clients would refuse its initiations. The leader that activated that one may have written nothing."""
+    world = begun()
+    new = world.pods[1]
+
+    async def fail_over(pods: list[FakePod], *, writes: bool) -> None:
+        world.pods = pods
+        conductor, state = world.operator()
+        await conductor.tick([pod.object() for pod in world.pods], woken=True)
+        if writes:
+            world.note(state)
+
+    async def run() -> None:
+        await fail_over([new], writes=writes)
+        await fail_over([world.add("third", created="3")], writes=True)
+
+    asyncio.run(run())
+    floors = [stamps.from_text(pod.stamped_above[-1] or "") for pod in (new, world.pods[0])]
+    assert floors[1] - floors[0] >= RESERVED_NS
+    assert stamps.from_text(world.status["outboundTimestampCeiling"]) - floors[1] >= RESERVED_NS
 
 
 def test_a_container_that_restarts_keeps_its_place() -> None:
