@@ -26,7 +26,7 @@ METRICS = "127.0.0.1:8081"
 CALM = 3.0
 """Seconds without a call."""
 CHANGES = 5
-ROOM = {"addresses": [f"{GATEWAY}/16"], "pools": [{"cidr": "10.8.0.0/16"}]}
+ROOM: Object = {"addresses": [f"{GATEWAY}/16"], "pools": [{"cidr": "10.8.0.0/16"}]}
 
 
 @dataclass(frozen=True)
