@@ -318,7 +318,8 @@ class Conductor:
     async def _finish(self, old: PodObject, new: PodObject, term: int, *, leaves: bool) -> None:
         """A commit is for ever: the successor may have died since, and the old pod then serves on. One that
         stays stands by from now on."""
-        status = await (await self._sidecar(new)).status(peers=False)
+        async with asyncio.timeout(PROBE_SECONDS):
+            status = await (await self._sidecar(new)).status(peers=False)
         if (status.role, status.term) != (Role.ACTIVE, term):
             raise ControlError(f"{new.name} is {status.role} at term {status.term}, not active at {term}")
         await (self._commit if leaves else self._tell)(old, term)

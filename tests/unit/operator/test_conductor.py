@@ -13,10 +13,10 @@ from handfast_operator import roles
 from handfast_operator.conductor import RESERVED_NS, Conductor
 from handfast_operator.roles import FREEZE_SECONDS
 from handfast_operator.tunnel_state import TunnelState
-from handfast_tunnel.control import ControlError, PeerStatus, Role, stamps
+from handfast_tunnel.control import ControlError, PeerStatus, Role, Status, stamps
 from handfast_tunnel.control.roles import Call, Event
 
-from .fakes import FakePod, FakeWorld, KilledError, of_two_pods
+from .fakes import FakeClient, FakePod, FakeWorld, KilledError, of_two_pods
 from .test_documents import configuration
 
 
@@ -156,6 +156,30 @@ def test_the_old_pod_serves_on_where_the_new_one_dies_before_the_commit() -> Non
     asyncio.run(world.tick(*world.operator()))
     settled(world)
     assert world.active() == ["old"]
+
+
+def test_a_new_pod_that_falls_silent_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All clients are in the dark meanwhile, and the old pod can serve on."""
+    world = begun()
+    old, new = world.pods
+    old.terminating = True
+    ask = FakeClient.status
+
+    async def status(client: FakeClient, *, peers: bool = True) -> Status:
+        if client.pod is new and world.selected == new.name:
+            new.reachable = False
+            await asyncio.Event().wait()
+        return await ask(client, peers=peers)
+
+    monkeypatch.setattr(FakeClient, "status", status)
+    monkeypatch.setattr("handfast_operator.conductor.PROBE_SECONDS", 0.01)
+
+    async def run() -> None:
+        async with asyncio.timeout(20):
+            await world.tick(*world.operator())
+
+    asyncio.run(run())
+    assert (old.standing.role, world.selected) == (Role.ACTIVE, "old")
 
 
 def test_a_pod_on_a_lost_node_is_replaced_after_three_questions() -> None:
