@@ -1,8 +1,7 @@
 """How soon the first initiation is on the wire, from the exec of `handfast-tunnel` or of `wg-quick up`.
 
 The configuration is there: it is pushed as soon as the configuration socket takes it, and the link is brought
-up at once; a pod's is mounted. Other work on the machine delays a start: the kernel counts how long it waited
-for a processor.
+up at once. Other work on the machine delays a start: the kernel counts how long it waited for a processor.
 """
 
 from __future__ import annotations
@@ -37,8 +36,6 @@ CASES: Final = {
     "handfast-tunnel -f wg0": (),
 }
 WG_QUICK: Final = "wg-quick up wg0"
-POD: Final = "handfast-tunnel run"
-_ROWS: Final = (*CASES, WG_QUICK, POD)
 _PEER_PORT: Final = 5555
 _PATIENCE: Final = 10.0
 _SIOCSIFFLAGS: Final = 0x8914
@@ -87,7 +84,7 @@ def start(hosts: TwoHosts, options: Sequence[str] = ()) -> Start:
 
 
 def start_pod(hosts: TwoHosts) -> Start:
-    """The same of a new pod, which sets up its network, too, and announces itself."""
+    """The same of a new pod, which reads its configuration, sets up its network, and announces itself."""
     hosts.server.run("rm", "-rf", "/run/handfast")
     with (
         tempfile.TemporaryDirectory() as folder,
@@ -193,14 +190,13 @@ def wg_quick_up(hosts: TwoHosts, wg_quick: WgQuick) -> float:
 def run(rounds: int, say: Callable[[str], None]) -> dict[str, list[Start]]:
     """Per case its starts. With state memory, each but the first finds that of the one before."""
     compile_tunnel()
-    starts: dict[str, list[Start]] = {case: [] for case in _ROWS}
+    starts: dict[str, list[Start]] = {case: [] for case in (*CASES, WG_QUICK)}
     with TwoHosts() as hosts, tempfile.TemporaryDirectory() as folder:
         wg_quick = WgQuick(hosts.server, handfast().command[0], Path(folder))
         for _ in range(rounds):
             for case, options in CASES.items():
                 starts[case].append(start(hosts, options))
             starts[WG_QUICK].append(Start(wg_quick_up(hosts, wg_quick)))
-            starts[POD].append(start_pod(hosts))
     for line in table(starts)[1]:
         say(f"  {', '.join(line)}")
     return starts
@@ -219,7 +215,7 @@ def table(starts: dict[str, list[Start]]) -> tuple[list[str], list[list[str]]]:
     columns = ["started by", "n", "takes configuration (ms)", "first initiation (ms)"]
     columns += ["without waiting for a processor (ms)", "the best (ms)"]
     lines = []
-    for case in _ROWS:
+    for case in (*CASES, WG_QUICK):
         found = starts[case]
         if not found:
             raise KeyError(f"no start by {case}")
