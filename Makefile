@@ -28,7 +28,7 @@ lint: ## check style, format and types
 	@.venv/bin/mypy
 
 bench: ## measure restarts, throughput, handshakes and 10,000 peers; ARGS=cluster: every event of a cluster
-	@scripts/setup $(if $(filter cluster dashboard,$(firstword $(ARGS))),cluster,interop)
+	@scripts/setup $(if $(filter cluster dashboard operator,$(firstword $(ARGS))),cluster,interop)
 	@$(PYTHON) -m bench $(ARGS)
 
 soak: ## live 100,000 histories of crashes and restarts (docs/soak.md), 20 lives of a cluster, and 50 faults in one

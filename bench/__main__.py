@@ -5,6 +5,7 @@
     python -m bench soak-kills [--kills N]
     python -m bench continuity --only EVENT [--only EVENT]
     python -m bench cluster [--help]
+    python -m bench operator
     python -m bench dashboard
 
 Each experiment leaves its figures in bench/results/; docs/benchmarks.md and docs/continuity.md are made
@@ -21,7 +22,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
-from . import changes, continuity, handshakes, kills, peers, report, start, state_cost, throughput
+from . import changes, continuity, handshakes, kills, many_peers, peers, report, start, state_cost, throughput
 from .events import Event
 from .restart import Plan, affordable, or_one_line, run_round, say
 from .results import TITLES, Outage, RestartResults
@@ -105,6 +106,10 @@ def change_figures(size: Size) -> dict[str, Any]:
     return changes.to_json(changes.run(size.rounds * CHANGES_A_ROUND, say))
 
 
+def operator_figures(size: Size) -> dict[str, Any]:
+    return {"costs": many_peers.run(sorted({100, 1000, size.peers}), say)}
+
+
 def continuity_figures(size: Size) -> dict[str, Any]:
     rows, bulk = continuity.run(size.events, size.peers, say)
     return continuity.to_json(rows, size.peers, bulk)
@@ -129,14 +134,17 @@ EXPERIMENTS: Final[dict[str, Callable[[Size], dict[str, Any]]]] = {
     "continuity": continuity_figures,
     "kills": kill_figures,
     "soak-kills": soak_figures,
+    "operator": operator_figures,
 }
-ON_REQUEST: Final = frozenset({"soak-kills"})
+ON_REQUEST: Final = frozenset({"soak-kills", "operator"})
 
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__.split("\n", maxsplit=1)[0])
     names = ", ".join(EXPERIMENTS)
-    parser.add_argument("experiments", nargs="*", help=f"of {names}; default: all but the soak")
+    parser.add_argument(
+        "experiments", nargs="*", help=f"of {names}; default: all but {' and '.join(sorted(ON_REQUEST))}"
+    )
     parser.add_argument("--quick", action="store_true", help="small sizes: tries the harness")
     parser.add_argument(
         "--rounds", type=int, help=f"default {FULL.rounds}; restarts: {RESTART_ROUNDS} at most"

@@ -16,6 +16,7 @@ from . import (
     handshakes,
     kills,
     machine,
+    many_peers,
     peers,
     pictures,
     readme,
@@ -99,6 +100,10 @@ def _changes(data: dict[str, Any], _picture: Path) -> str:
     return tables.markdown(*changes.table(changes.from_json(data)), left=0)
 
 
+def _operator(data: dict[str, Any], _picture: Path) -> str:
+    return tables.markdown(*many_peers.table(data["costs"]), left=0)
+
+
 def _continuity(data: dict[str, Any], _picture: Path) -> str:
     rows = continuity.from_json(data)
     short, full = continuity.summary(rows), continuity.table(rows)
@@ -135,6 +140,7 @@ _REPORTS: Final[dict[str, Callable[[dict[str, Any], Path], str]]] = {
     "handshakes": _handshakes,
     "peers": _peers,
     "changes": _changes,
+    "operator": _operator,
     "continuity": _continuity,
     "kills": _kills,
     "soak-kills": _soak,

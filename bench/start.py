@@ -23,7 +23,10 @@ from typing import Any, Final, NamedTuple
 from tests.lab.implementations import handfast
 from tests.lab.namespaces import LabError, Node, Process
 from tests.lab.peer import PORT, KeyPair
+from tests.lab.pods import PROGRAM, tunnel_spec
 from tests.lab.wg_quick import WgQuick
+
+from handfast_tunnel.control import Configuration, PeerSpec, RecoverySpec
 
 from .commands import QUIET_LOG, bound, compile_tunnel, interface_section, peer_section, uapi_socket
 from .hosts import OVERLAY, UNDERLAY, TwoHosts
@@ -64,8 +67,9 @@ def start(hosts: TwoHosts, options: Sequence[str] = ()) -> Start:
     with (
         closing(bound(hosts.client, UNDERLAY["client"], _PEER_PORT)) as peer,
         closing(hosts.server.socket(socket.AF_INET, socket.SOCK_DGRAM)) as control,
-        _started(hosts.server, options) as (process, exec_at, waited_before),
+        _started(hosts.server, [*handfast().command, *options, "wg0"]) as started,
     ):
+        process = started.process
         peer.settimeout(_PATIENCE)
         with closing(_connected(path, process)) as uapi:
             listens = time.monotonic()
@@ -75,8 +79,28 @@ def start(hosts: TwoHosts, options: Sequence[str] = ()) -> Start:
                 raise LabError(f"the configuration was refused: {answer!r}")
             fcntl.ioctl(control, _SIOCSIFFLAGS, struct.pack("16sH22x", b"wg0", _IFF_UP))
             initiates = _initiation_at(peer)
-            waited = sum(map(_waited, (process.pid, *process.children()))) - waited_before
-    return Start(initiates - exec_at, waited, listens - exec_at)
+            waited = started.waited()
+    return Start(initiates - started.at, waited, listens - started.at)
+
+
+def start_pod(hosts: TwoHosts) -> Start:
+    """The same of a new pod, which reads its configuration, sets up its network, and announces itself."""
+    hosts.server.run("rm", "-rf", "/run/handfast")
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        closing(bound(hosts.client, UNDERLAY["client"], _PEER_PORT)) as peer,
+    ):
+        peer.settimeout(_PATIENCE)
+        (Path(folder) / "config.jsonl.gz").write_bytes(_pod_configuration().dump())
+        with _started(hosts.server, [PROGRAM, "run", f"--config={folder}"]) as started:
+            initiates = _initiation_at(peer)
+            return Start(initiates - started.at, started.waited())
+
+
+def _pod_configuration() -> Configuration:
+    endpoint, allowed = f"{UNDERLAY['client']}:{_PEER_PORT}", (f"{OVERLAY['client']}/32",)
+    peer = PeerSpec(KeyPair.generate().public, None, allowed, endpoint)
+    return Configuration.of(1, tunnel_spec(KeyPair.generate(), recovery=RecoverySpec("always")), [peer])
 
 
 def _set_request() -> bytes:
@@ -93,20 +117,30 @@ def _set_request() -> bytes:
     return "".join(f"{line}\n" for line in [*lines, ""]).encode()
 
 
+class _Started(NamedTuple):
+    process: Process
+    at: float
+    """When it was executed,"""
+    waited_before: float
+    """and how long its process had waited for a processor by then."""
+
+    def waited(self) -> float:
+        """Since then, with its children."""
+        return sum(map(_waited, (self.process.pid, *self.process.children()))) - self.waited_before
+
+
 @contextmanager
-def _started(node: Node, options: Sequence[str]) -> Iterator[tuple[Process, float, float]]:
-    """The daemon, when it was executed, and how long its process had waited for a processor by then."""
+def _started(node: Node, command: Sequence[str]) -> Iterator[_Started]:
     with tempfile.TemporaryDirectory() as folder:
         gate = Path(folder) / "gate"
         os.mkfifo(gate)
-        command = [*handfast().command, *options, "wg0"]
         wait = ["sh", "-c", 'read -r _ <"$0"; exec "$@"', str(gate)]
-        process = node.start(*wait, *command, environment=QUIET_LOG, log="handfast-wg0")
+        process = node.start(*wait, *command, environment=QUIET_LOG, log="handfast")
         try:
             with gate.open("w"):
                 waited = _waited(process.pid)
                 exec_at = time.monotonic()
-            yield process, exec_at, waited
+            yield _Started(process, exec_at, waited)
         finally:
             process.kill()
 

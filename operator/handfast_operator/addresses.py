@@ -90,6 +90,10 @@ def host_network(address: Address) -> Network:
     return ip_network(address)
 
 
+def host_networks(texts: Iterable[str]) -> tuple[Network, ...]:
+    return tuple(host_network(parse_host(text)) for text in texts)
+
+
 class Allocator:
     """Gives addresses of some pools away; what it gave, or was told of, nobody else gets."""
 

@@ -39,16 +39,25 @@ class Clients:
     """The fingerprint of what all clients' configurations were made of, when they last were all in order."""
     _materials: dict[str, Material | Missing] = field(default_factory=dict)
     _inputs: dict[str, Any] = field(default_factory=dict)
+    _made_of: dict[str, Any] = field(default_factory=dict)
+    """By a Peer's uid: all that decides what its Secret says,"""
     _written: dict[str, str] = field(default_factory=dict)
-    """By a Peer's uid: a fingerprint of what its Secret says."""
+    """and a fingerprint of that."""
+    _lines: dict[str, tuple[Any, Line]] = field(default_factory=dict)
+    """By a Peer's uid: its line of the configuration, and all that decides it."""
     _statuses: dict[str, Object] = field(default_factory=dict)
     _resting: Resting = field(default_factory=Resting)
     _slots: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(IN_FLIGHT))
+
+    @property
+    def _memories(self) -> Iterable[dict[str, Any]]:
+        return self._materials, self._inputs, self._made_of, self._written, self._lines, self._statuses
 
     def forget(self) -> None:
         """Read everything again: it may have been edited or deleted by hand."""
         self.settled = ""
         self._materials.clear()
+        self._made_of.clear()
         self._written.clear()
 
     async def admit(self, peers: list[PeerObject], now: float) -> bool:
@@ -56,7 +65,7 @@ class Clients:
         gone = self._materials.keys() - {peer.uid for peer in peers}
         former = self.state.membership
         for uid in gone:
-            for memory in (self._materials, self._inputs, self._written, self._statuses):
+            for memory in self._memories:
                 memory.pop(uid, None)
             if former is not None and (member := former.members.get(uid)) is not None:
                 owner = f"{member.peer.namespace}/{member.peer.name}"
@@ -126,7 +135,13 @@ class Clients:
             return documents.peer(
                 peer.spec, peer.name, former.public_key, former.preshared_key, member.allowed_ips
             )
-        return documents.peer(peer.spec, peer.name, material.public, material.preshared, member.allowed_ips)
+        inputs = peer.generation, material, member.allowed_ips
+        known = self._lines.get(peer.uid)
+        if known is None or known[0] != inputs:
+            spec, allowed_ips = peer.spec, member.allowed_ips
+            line = documents.peer(spec, peer.name, material.public, material.preshared, allowed_ips)
+            self._lines[peer.uid] = known = inputs, line
+        return known[1]
 
     def fingerprint(self) -> str:
         """Of what is the same in all clients' configurations."""
@@ -136,17 +151,18 @@ class Clients:
 
     async def write_secrets(self) -> None:
         assert self.state.membership is not None
-        settled = self.settled == self.fingerprint()
+        common = self.fingerprint()
         members = [member for member in self.state.membership.members.values() if member.refusal is None]
-        await asyncio.gather(*(self._client_secret(member, settled) for member in members))
+        await asyncio.gather(*(self._client_secret(member, common) for member in members))
 
-    async def _client_secret(self, member: Member, settled: bool) -> None:
+    async def _client_secret(self, member: Member, common: str) -> None:
+        """`common` is the fingerprint of what is the same in all of them."""
         peer = member.peer
         material = self._materials[peer.uid]
         if isinstance(material, Missing):
             return
         if not material.read:
-            if settled and self._settled(peer):
+            if self.settled == common and self._settled(peer):
                 return
             async with self._slots:
                 read = await self._read_material(peer)
@@ -154,12 +170,16 @@ class Clients:
             if isinstance(read, Missing):
                 return
             material = read
+        made_of = common, peer.generation, material, member.addresses
+        if self._made_of.get(peer.uid) == made_of:
+            return
         body = self._secret(peer, self._values(member, material))
         mark = fingerprint(body)
         if self._written.get(peer.uid) != mark:
             async with self._slots:
                 await self.store.apply(body)
             self._written[peer.uid] = mark
+        self._made_of[peer.uid] = made_of
 
     def _values(self, member: Member, material: Material) -> dict[str, str]:
         state = self.state

@@ -63,6 +63,8 @@ class Conductor:
     state: TunnelState
     lease_term: Callable[[], int]
     announce: Announce
+    write_down: Callable[[], Awaitable[None]]
+    """The Tunnel's status, with what of it is known here."""
     _refused: int = 0
     """The term that a pod was asked to end, and could not."""
     _unmarked: set[str] = field(default_factory=set)
@@ -264,7 +266,7 @@ class Conductor:
                 case Activate(pod, term):
                     former = (self.state.active or {}).get("pod")
                     await self._tell_sessions(by_uid[pod.uid])
-                    await self._activate(by_uid[pod.uid], term, None)
+                    await self._activate(by_uid[pod.uid], term, floor=await self._reserve_anew())
                     await self.announce(*_activated(pod.name, former, term))
                 case Flip(pod):
                     await self._flip(pod.name)
@@ -286,6 +288,7 @@ class Conductor:
     async def _hand_over(self, move: Handover, by_uid: dict[str, PodObject]) -> None:
         old, new = by_uid[move.old.uid], by_uid[move.new.uid]
         await self.push(new)
+        self._reserve()
         if move.old.role is Role.ACTIVE:
             await self._hear_sessions(old, PROBE_SECONDS)
         await self._tell_in_time(new)
@@ -326,7 +329,7 @@ class Conductor:
 
     async def _succeed(self, old: PodObject, new: PodObject, term: int) -> None:
         try:
-            await self._activate(new, term, self._export)
+            await self._activate(new, term, export=self._export)
         except (ControlError, Refused):
             await (await self._sidecar(old)).thaw(term=term)
             raise
@@ -336,20 +339,21 @@ class Conductor:
     async def _finish(self, old: PodObject, new: PodObject, term: int, *, leaves: bool) -> None:
         """A commit is for ever: the successor may have died since, and the old pod then serves on. One that
         stays stands by from now on."""
-        status = await (await self._sidecar(new)).status(peers=False)
+        async with asyncio.timeout(PROBE_SECONDS):
+            status = await (await self._sidecar(new)).status(peers=False)
         if (status.role, status.term) != (Role.ACTIVE, term):
             raise ControlError(f"{new.name} is {status.role} at term {status.term}, not active at {term}")
         await (self._commit if leaves else self._tell)(old, term)
 
-    async def _activate(self, pod: PodObject, term: int, export: Export | None) -> None:
-        former = self.state.ceiling or None
-        self._reserve()
+    async def _activate(
+        self, pod: PodObject, term: int, *, export: Export | None = None, floor: str | None = None
+    ) -> None:
         sidecar = await self._sidecar(pod)
         self.state.seen[pod.uid].status = await sidecar.activate(
             term=term,
             generation=self._generation(pod),
             export=export,
-            outbound_timestamp_ceiling=former,
+            outbound_timestamp_ceiling=floor,
         )
 
     async def _commit(self, pod: PodObject, term: int) -> None:
@@ -412,7 +416,8 @@ class Conductor:
             return
         while told := self._chronicle.untold(pod.uid, status.generation):
             try:
-                await (await self._sidecar(pod)).tell_sessions([each.sealed for each in told])
+                sidecar = await self._sidecar(pod)
+                self.state.seen[pod.uid].status = await sidecar.tell_sessions([each.sealed for each in told])
             except ControlError as error:
                 logger.info("Pod %s does not learn of sessions yet: %s", pod.name, error)
                 return
@@ -422,9 +427,18 @@ class Conductor:
 
     # Marks, endpoints, who is connected
 
-    def _reserve(self) -> None:
-        latest = max([time.time_ns(), *map(stamps.from_text, self._stamps())])
-        self.state.ceiling = stamps.to_text(latest + RESERVED_NS)
+    async def _reserve_anew(self) -> str | None:
+        """Up to where pods may have stamped. For whoever begins above that more is reserved, and written down
+        first: else another leader would let another pod begin there too."""
+        floor = self.state.ceiling or None
+        self._reserve(floor)
+        await self.write_down()
+        return floor
+
+    def _reserve(self, above: str | None = None) -> None:
+        latest = max([time.time_ns(), *map(stamps.from_text, filter(None, (*self._stamps(), above)))])
+        reserved = stamps.to_text(latest + RESERVED_NS)
+        self.state.ceiling = max(reserved, self.state.ceiling or reserved, key=stamps.from_text)
 
     def _stamps(self) -> list[str]:
         sent = [seen.status.outbound_stamp for seen in self.state.seen.values() if seen.status]

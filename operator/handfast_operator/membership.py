@@ -32,20 +32,30 @@ class PeerObject:
     spec: PeerSpec
     status: PeerStatus
     raw_status: Mapping[str, Any]
+    addresses: tuple[Network, ...]
+    """Of its spec,"""
+    former_addresses: tuple[Network, ...]
+    """of its status,"""
+    routes: tuple[Network, ...]
+    """and of its spec again: read once, because each change of a Tunnel looks at all of its Peers."""
 
     @classmethod
     def parse(cls, body: Mapping[str, Any]) -> PeerObject:
         meta = body["metadata"]
         raw = body.get("status") or {}
+        spec, status = PeerSpec.model_validate(body["spec"]), PeerStatus.model_validate(raw)
         return cls(
             name=meta["name"],
             namespace=meta["namespace"],
             uid=meta["uid"],
             created=meta["creationTimestamp"],
             generation=meta["generation"],
-            spec=PeerSpec.model_validate(body["spec"]),
-            status=PeerStatus.model_validate(raw),
+            spec=spec,
+            status=status,
             raw_status=raw,
+            addresses=allocation.host_networks(spec.addresses),
+            former_addresses=allocation.host_networks(status.addresses),
+            routes=tuple(map(ip_network, spec.routes)),
         )
 
     @property
@@ -131,21 +141,19 @@ def _claimed(
 ) -> Member:
     """The Peer with its static addresses, else those of its status, or the reason why not."""
     spec = peer.spec
-    wanted: list[Address] = [allocation.parse_host(text) for text in spec.addresses]
-    static = {address.version for address in wanted}
-    for text in peer.status.addresses:
-        former = allocation.parse_host(text)
-        if former.version not in static and allocator.allocatable(former):
-            wanted.append(former)
-    networks = tuple(allocation.host_network(address) for address in wanted)
-    routes = tuple(ip_network(text) for text in spec.routes)
-    refusal = claims.refuse(peer, key, networks, routes)
+    static = {network.version for network in peer.addresses}
+    networks = peer.addresses + tuple(
+        former
+        for former in peer.former_addresses
+        if former.version not in static and allocator.allocatable(former.network_address)
+    )
+    refusal = claims.refuse(peer, key, networks, peer.routes)
     if refusal is not None:
         return Member(peer, refusal=refusal)
-    claims.add(peer, key, networks + routes)
+    claims.add(peer, key, networks + peer.routes)
     when = expiry(spec)
     dormant = "Disabled" if spec.disabled else "Expired" if when is not None and when <= now else None
-    return Member(peer, networks, routes, dormant=dormant)
+    return Member(peer, networks, peer.routes, dormant=dormant)
 
 
 def _housed(member: Member, claims: _Claims, allocator: allocation.Allocator) -> Member:

@@ -82,6 +82,8 @@ class Answer:
     """The highest term that it was ever told."""
     generation: int = 0
     offering: bool = False
+    knows: bool = False
+    """It was told of sessions that are not its own, and can answer for them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +133,10 @@ class PodView:
     @property
     def heard(self) -> int:
         return self.answer.heard if self.answer else 0
+
+    @property
+    def knows(self) -> bool:
+        return self.answer is not None and self.answer.knows
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,11 +248,16 @@ def standbys(pods: Sequence[PodView]) -> list[PodView]:
 
 
 def successor(pods: Sequence[PodView], old: PodView | None) -> PodView | None:
-    """Ready, not leaving, of the newest template, better on another node."""
+    """Ready, not leaving, of the newest template, better on another node.
+
+    Where there is no `old` one to hand anything over, better one that knows of its sessions: a pod that came
+    later could be told of them by nobody, and its clients would wait for their own timers.
+    """
     newest = max(pods, key=lambda pod: (pod.created, pod.name), default=None)
 
-    def rank(pod: PodView) -> tuple[bool, bool, str]:
+    def rank(pod: PodView) -> tuple[bool, bool, bool, str]:
         return (
+            old is None and pod.knows,
             newest is not None and pod.template == newest.template,
             old is None or pod.node != old.node,
             pod.name,

@@ -190,7 +190,14 @@ class Seen:
         if self.status is None or self.failures:
             return None
         status = self.status
-        return Answer(status.role, status.term, status.heard, status.generation, status.offering)
+        return Answer(
+            status.role,
+            status.term,
+            status.heard,
+            status.generation,
+            status.offering,
+            knows=status.known_sessions > 0,
+        )
 
 
 @dataclass(slots=True)

@@ -205,7 +205,9 @@ class Worker:
             self._status = dict(tunnel.raw_status)
             clients = Clients(world.store, state, world.announce)
             self._reconciler = Reconciler(world.store, world.settings, world.authority, state, clients)
-            self._conductor = Conductor(world.store, world.sidecars, state, world.lease_term, self._announce)
+            self._conductor = Conductor(
+                world.store, world.sidecars, state, world.lease_term, self._announce, self._write_status
+            )
             image = world.settings.tunnel_image
             self._upgrader = Upgrader(world.store, world.sidecars, state, image, self._announce)
         self._state.tunnel = tunnel

@@ -32,8 +32,8 @@ a second. {count} ends on a cluster of two nodes; {date}, commit {commit}, load 
 {processors} processors. {wrong}.
 
 Required: one active pod within {bound:.0f} s, never two for longer than {together:.0f} s while there is an
-operator, all clients answered within {bound:.0f} s ({late:.0f} s where they may have gone over to a pod that
-died before anybody could ask it), and no status that says what no pod has answered.
+operator, all clients answered within {bound:.0f} s ({late:.0f} s where they had gone over to a pod that died
+before anybody could ask it), and no status that says what no pod has answered.
 """
 _FAULTS = """\
 {count} rounds with seed {seed} on a gateway of two pods behind a load balancer, on a cluster of two nodes.

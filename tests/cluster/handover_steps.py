@@ -10,6 +10,7 @@ from typing import Any, Final
 from .api import Api
 from .cluster import Cluster
 from .gateways import Gateway
+from .insiders import Insider
 from .outside import Outside
 from .scene import BOUND, OWN_TIMERS, Scene
 from .stepping import STEPS, Stepping
@@ -36,52 +37,47 @@ def complaint(scene: Scene, operator: Stepping, step: str, victim: str) -> str |
     scene.wait_calm()
     (old,) = scene.insiders.active()
     scene.insiders.wait_told(old)
+    # To look for processes takes longer than clients need to go over to another pod.
+    pods = {each.pod: each for each in scene.insiders.all()}
+    handshakes = scene.handshakes()
     operator.stop_after(step)
     scene.gateway.api.delete("Pod", old)
     operator.wait_stopped()
-    new = _successor(scene, old, step)
+    new = _successor(pods, old, step)
     if (step, victim) == LATER:
         operator.go_on()
         scene.wait_served()
         scene.insiders.wait_told(new)
-    _kill(scene, operator, victim, old, new)
+    _kill(scene, operator, victim, pods[old if victim == "old pod" else new])
 
     began = time.monotonic()
-    late = _may_be_late(scene, step, victim, old)
+    # To a pod that nobody could ask about them since: they are back by their own timers.
+    gone_over = victim == "new pod" and scene.handshakes() != handshakes
 
     def untrue() -> str:
         return _untrue(scene.gateway.status, operator.answers(), scene.insiders.uids())
 
     seen = scene.watch(began, untrue)
-    print(f"{victim} killed after {step}: {seen}")
-    wrong = seen.complaint(BOUND + OWN_TIMERS if late else BOUND)
+    print(f"{victim} killed after {step}: {seen}{', clients had gone over' if gone_over else ''}")
+    wrong = seen.complaint(BOUND + OWN_TIMERS if gone_over else BOUND)
     return f"{victim} killed after {step}: {wrong}" if wrong else None
 
 
-def _may_be_late(scene: Scene, step: str, victim: str, old: str) -> bool:
-    """Whether clients may have to wait for their own timers."""
-    if victim == "operator":
-        # The old pod has thawed, and ends when the next operator begins.
-        return step == "drain" and scene.insiders.roles().get(old) != "draining"
-    # They may have gone over to a pod that nobody could ask about them since.
-    return victim == "new pod" and step in {"flip", "commit"}
-
-
-def _successor(scene: Scene, old: str, step: str) -> str:
+def _successor(pods: Mapping[str, Insider], old: str, step: str) -> str:
     """The one that is active, or that would have been next."""
     wanted = "standby" if step == "drain" else "active"
-    return next(pod for pod, role in scene.insiders.roles().items() if role == wanted and pod != old)
+    standings = {name: pod.standing() for name, pod in pods.items() if name != old}
+    return next(name for name, standing in standings.items() if standing and standing["role"] == wanted)
 
 
-def _kill(scene: Scene, operator: Stepping, victim: str, old: str, new: str) -> None:
+def _kill(scene: Scene, operator: Stepping, victim: str, pod: Insider) -> None:
     if victim == "operator":
         operator.kill()
         operator.start()
         operator.wait_leading()
         return
-    pod = old if victim == "old pod" else new
-    scene.insiders.of(pod).kill()
-    scene.gateway.api.delete("Pod", pod, grace=0)
+    pod.kill()
+    scene.gateway.api.delete("Pod", pod.pod, grace=0)
     operator.go_on()
 
 

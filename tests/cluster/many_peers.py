@@ -1,30 +1,32 @@
-"""What many Peers cost the operator, on an API server without nodes: for tests, and for `make soak`."""
+"""What many Peers cost the operator: a test has some, `python -m bench operator` 10,000."""
 
 from __future__ import annotations
 
 import http.client
 import os
 import re
-import socket
-import subprocess
-import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
-from tests.lab.namespaces import wait_until
+from tests.lab.namespaces import LabError, wait_until
 
+from . import beside, control_plane, objects
 from .api import Api, Object, condition
 from .cluster import Cluster
-from .gateways import SYSTEM, peer, tunnel
+from .gateways import GATEWAY, SYSTEM, peer, tunnel
 
 _ROOT = Path(__file__).parents[2]
 _PATIENCE = 900
+METRICS = "127.0.0.1:8081"
+CALM = 3.0
+"""Seconds without a call."""
 CHANGES = 5
+ROOM: Object = {"addresses": [f"{GATEWAY}/16"], "pools": [{"cidr": "10.8.0.0/16"}]}
 
 
 @dataclass(frozen=True)
@@ -33,42 +35,41 @@ class Cost:
 
     count: int
     seconds: float
-    """Until all are accepted, and each has its Secret and its status."""
+    """Until all is written: each Peer's Secret and status, and whatever the Tunnel itself needs."""
     calls: int
     processor_seconds: float
     megabytes: float
     change_seconds: float
-    """Until the configuration that pods are given holds it, median."""
+    """Until the Peer is Programmed as it is now; without nodes, until the configuration is written that pods
+    would be given. Median,"""
+    slowest_change_seconds: float
     change_calls: float
     change_processor_seconds: float
 
 
 class _Operator:
-    """A process outside of the cluster, with the administrator's credentials."""
+    """Of one namespace's Tunnels: those of another measurement may still be going away."""
 
-    def __init__(self, cluster: Cluster, log: Path) -> None:
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            self._port: int = free.getsockname()[1]
-        with log.open("wb") as file:
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "handfast_operator"],
-                env=os.environ
-                | {
-                    "KUBECONFIG": str(cluster.settings.kubeconfig),
-                    "HANDFAST_NAMESPACE": SYSTEM,
-                    "HANDFAST_HEALTH_PORT": str(self._port),
-                    "HANDFAST_METRICS_PORT": str(self._port),
-                    "PYTHONPATH": os.pathsep.join(str(_ROOT / folder) for folder in ("tunnel", "operator")),
-                },
-                stdout=file,
-                stderr=file,
-            )
+    def __init__(self, cluster: Cluster, namespace: str, directory: Path) -> None:
+        with (directory / "operator.log").open("wb") as log:
+            environment = {
+                "HANDFAST_NAMESPACE": SYSTEM,
+                "HANDFAST_WATCH_NAMESPACES": namespace,
+                "HANDFAST_TUNNEL_IMAGE": objects.TUNNEL,
+            }
+            self._process = beside.start(cluster, "handfast_operator", environment, directory, log)
+        self._port = control_plane.forward(cluster.control, METRICS, f"metrics-{self._process.pid}")
 
     def calls(self) -> int:
+        """0 while it does not answer yet."""
         line = http.client.HTTPConnection("127.0.0.1", self._port, timeout=60)
-        line.request("GET", "/metrics")
-        text = line.getresponse().read().decode()
-        line.close()
+        try:
+            line.request("GET", "/metrics")
+            text = line.getresponse().read().decode()
+        except (OSError, http.client.HTTPException):
+            return 0
+        finally:
+            line.close()
         match = re.search(r"^handfast_operator_api_calls_total\S* (\d+)", text, re.MULTILINE)
         assert match, text
         return int(match[1])
@@ -81,6 +82,21 @@ class _Operator:
         status = Path(f"/proc/{self._process.pid}/status").read_text()
         return int(status.partition("VmRSS:")[2].split()[0]) / 1000
 
+    def wait_calm(self, done: Callable[[], bool]) -> float:
+        """Until it is done, and calls nothing any more but for the Lease; returns when it last did."""
+        deadline = time.monotonic() + _PATIENCE
+        calls, at = self.calls(), time.monotonic()
+        looked = at
+        while (now := time.monotonic()) < deadline:
+            if (there := self.calls()) != calls:
+                calls, at = there, now
+            elif calls and now - max(at, looked) > CALM:
+                if done():
+                    return at
+                looked = time.monotonic()
+            time.sleep(0.2)
+        raise LabError(f"the operator is not done within {_PATIENCE} s")
+
     def end(self) -> None:
         self._process.terminate()
         self._process.wait(30)
@@ -88,17 +104,16 @@ class _Operator:
 
 def measure(cluster: Cluster, count: int, directory: Path) -> Cost:
     """In a namespace of its own, by an operator that finds them when it starts."""
+    nodes = bool(cluster.nodes)
     with _namespaces(cluster, f"peers-{count}") as api:
-        api.apply(tunnel(gateway={"exposure": "ClusterIP"}))
+        api.apply(tunnel(gateway={"exposure": "ClusterIP"}, **ROOM))
         _in_parallel(api, [peer(f"peer-{number}") for number in range(count)])
-        began, operator = time.monotonic(), _Operator(cluster, directory / "operator.log")
+        began, operator = time.monotonic(), _Operator(cluster, api.namespace, directory)
         try:
-            wait_until(lambda: _accepted(api) == count, _PATIENCE, "all Peers to be accepted", interval=1)
-            wait_until(lambda: len(api.list("Secret")) >= count, _PATIENCE, "all Secrets", interval=1)
-            first = time.monotonic() - began
-            calls, spent = _calm(operator)
-            took = [_change(api, number) for number in range(CHANGES)]
-            calls_then, spent_then = _calm(operator)
+            first = operator.wait_calm(lambda: _done(api, count, "Ready" if nodes else "Accepted")) - began
+            calls, spent = operator.calls(), operator.processor_seconds()
+            took = [_change(api, number, nodes=nodes) for number in range(CHANGES)]
+            operator.wait_calm(lambda: True)
             return Cost(
                 count,
                 first,
@@ -106,37 +121,43 @@ def measure(cluster: Cluster, count: int, directory: Path) -> Cost:
                 spent,
                 operator.megabytes(),
                 median(took),
-                (calls_then - calls) / CHANGES,
-                (spent_then - spent) / CHANGES,
+                max(took),
+                (operator.calls() - calls) / CHANGES,
+                (operator.processor_seconds() - spent) / CHANGES,
             )
         finally:
             operator.end()
 
 
-def _change(api: Api, number: int) -> float:
-    """Seconds until the configuration Secret is another."""
-    before = _generation(api)
+def _change(api: Api, number: int, *, nodes: bool) -> float:
+    """Seconds until it has its effect."""
+    name, before = f"peer-{number}", _generation(api)
     began = time.monotonic()
-    api.apply(peer(f"peer-{number}", persistentKeepalive=20 + number))
-    wait_until(lambda: _generation(api) != before, _PATIENCE, "the change to be written", interval=0.01)
+    api.apply(peer(name, persistentKeepalive=20 + number))
+    wait_until(
+        lambda: _is_programmed(api.get("Peer", name)) if nodes else _generation(api) != before,
+        _PATIENCE,
+        "the change to have its effect",
+        interval=0.01,
+    )
     return time.monotonic() - began
+
+
+def _is_programmed(found: Object) -> bool:
+    """As it is now."""
+    return any(
+        (each["type"], each["status"], each["observedGeneration"])
+        == ("Programmed", "True", found["metadata"]["generation"])
+        for each in found["status"]["conditions"]
+    )
 
 
 def _generation(api: Api) -> str:
     return str(api.get("Secret", "office-handfast-config")["metadata"]["resourceVersion"])
 
 
-def _calm(operator: _Operator) -> tuple[int, float]:
-    """Calls and processor time, once nothing is called any more but for the Lease."""
-    while True:
-        before = operator.calls()
-        time.sleep(3)
-        if operator.calls() == before:
-            return before, operator.processor_seconds()
-
-
-def _accepted(api: Api) -> int:
-    return sum(condition(each, "Accepted") == "True" for each in api.list("Peer"))
+def _done(api: Api, count: int, wanted: str) -> bool:
+    return sum(condition(each, wanted) == "True" for each in api.list("Peer")) == count
 
 
 def _in_parallel(api: Api, objects: list[Object]) -> None:
@@ -156,5 +177,4 @@ def _namespaces(cluster: Cluster, name: str) -> Iterator[Api]:
         yield api
     finally:
         api.delete_namespace()
-        api.wait_gone("Namespace", name, 300)
         api.close()

@@ -130,6 +130,10 @@ class Scene:
         now = time.monotonic()
         wait_until(lambda: self._served(now), _PATIENCE, "answers")
 
+    def handshakes(self) -> dict[str, int]:
+        """Of each client, since its start."""
+        return {name: client.handshakes() for name, client in self.clients.items()}
+
     def wrong_on_the_wire(self) -> Iterable[str]:
         """Of all that clients heard since the beginning."""
         for name, capture in self._captures.items():

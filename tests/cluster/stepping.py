@@ -1,15 +1,13 @@
 """The operator as it is, outside of its pod, that stops in the middle of a handover, after a step of it.
 
-A program of its own, so that it can be killed: it runs on the control plane's machine against the cluster's
-API server and pods. After the call that the file STEP names it sends itself SIGSTOP. What pods answer it
-goes into the file JOURNAL, before it acts on it.
+A program of its own, so that it can be killed. After the call that the file STEP names it sends itself
+SIGSTOP. What pods answer it goes into the file JOURNAL, before it acts on it.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -25,16 +23,12 @@ from handfast_tunnel.control.client import ControlClient
 from handfast_tunnel.control.status import Status
 from tests.lab.namespaces import wait_until
 
-from . import cgroups
+from . import beside
 from .api import Api
 from .cluster import Cluster
-from .control_plane import internal_server
 from .gateways import SYSTEM
-from .settings import CONTROL
 
 STEPS = tuple(stage.call for stage in HANDOVER if stage.call is not None)
-_ROOT = Path(__file__).parents[2]
-_JOIN = 'echo $$ >"$0" && exec "$@"'
 
 
 @dataclass
@@ -48,19 +42,10 @@ class Stepping:
 
     def start(self) -> None:
         """By the same name each time: it takes up the Lease of the one before, as a restarted container."""
-        machine = self.cluster.control
-        group = str(cgroups.procs_file(self.cluster.settings.name, CONTROL))
-        inside = ["nsenter", "--net", f"--target={machine.pid}", "--"]
-        command = [sys.executable, "-m", "tests.cluster.stepping"]
         self._starts += 1
         with self._log.open("ab") as log:
-            self._process = subprocess.Popen(
-                ["sh", "-c", _JOIN, group, *inside, *command],
-                cwd=_ROOT,
-                env=self._environment(),
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
+            self._process = beside.start(
+                self.cluster, "tests.cluster.stepping", self._environment(), self.directory, log
             )
 
     def _environment(self) -> dict[str, str]:
@@ -68,21 +53,11 @@ class Stepping:
         (container,) = system.get("Deployment", "handfast")["spec"]["template"]["spec"]["containers"]
         system.close()
         given = {each["name"]: each["value"] for each in container["env"] if "value" in each}
-        kubeconfig = self.directory / "kubeconfig"
-        kubeconfig.touch(mode=0o600)
-        admin = self.cluster.settings.kubeconfig.read_text()
-        kubeconfig.write_text(re.sub(r"https://[0-9.:]+", internal_server(), admin))
-        return (
-            os.environ
-            | given
-            | {
-                "KUBECONFIG": str(kubeconfig),
-                "HANDFAST_IDENTITY": "stepping",
-                "PYTHONPATH": os.pathsep.join(str(_ROOT / folder) for folder in ("tunnel", "operator", ".")),
-                "STEP": str(self._step),
-                "JOURNAL": str(self._journal),
-            }
-        )
+        return given | {
+            "HANDFAST_IDENTITY": "stepping",
+            "STEP": str(self._step),
+            "JOURNAL": str(self._journal),
+        }
 
     @property
     def _log(self) -> Path:

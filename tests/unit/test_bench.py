@@ -8,7 +8,7 @@ from array import array
 from pathlib import Path
 
 import pytest
-from bench import changes, start
+from bench import changes, many_peers, start
 from bench.probes import silence
 from bench.results import CASES, Kind, Outage, RestartResults
 from bench.tables import markdown, replace_section, restart_markdown, restart_text, seconds
@@ -133,7 +133,7 @@ def test_a_section_of_a_document_is_replaced(tmp_path: Path) -> None:
 
 
 STARTS = {case: [start.Start(0.2, 0.05, 0.15), start.Start(0.12, 0.01, 0.1)] for case in start.CASES} | {
-    start.WG_QUICK: [start.Start(0.3)]
+    start.WG_QUICK: [start.Start(0.3)],
 }
 
 
@@ -156,4 +156,25 @@ def test_the_cost_of_a_change_has_a_line_for_each_number_of_peers() -> None:
         ["100", "400", "1.1 ms", "4 ms", "0.9 ms"],
         ["10,000", "400", "4.0 ms", "120 ms", "3.5 ms"],
     ]
+    assert all(len(line) == len(columns) for line in lines)
+
+
+def test_what_peers_cost_has_a_line_for_each_number_of_them() -> None:
+    costs = [
+        {
+            "count": count,
+            "seconds": 2.345,
+            "calls": 3 * count,
+            "processor_seconds": 1.25,
+            "megabytes": 123.4,
+            "change_seconds": 0.251,
+            "slowest_change_seconds": 0.5,
+            "change_calls": 4.2,
+            "change_processor_seconds": 0.0123,
+        }
+        for count in (100, 10_000)
+    ]
+    columns, lines = many_peers.table(costs)
+    assert [line[0] for line in lines] == ["100", "10,000"]
+    assert lines[0][1:] == ["2.3 s", "300", "1.2 s", "123 MB", "0.25 s", "0.50 s", "4.2", "12 ms"]
     assert all(len(line) == len(columns) for line in lines)

@@ -140,10 +140,20 @@ def test_an_error_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     assert output.err.count("\n") == 1
 
 
-def test_the_start_imports_nothing_that_can_wait() -> None:
-    late = {"argparse", "asyncio", "dataclasses", "hashlib", "http", "inspect", "json", "nacl"}
-    late |= {"prometheus_client", "subprocess", "wsgiref"}
-    program = "import handfast_tunnel.daemon, handfast_tunnel.options, sys; print(*sys.modules)"
+LATE = {"aiohttp", "argparse", "asyncio", "hashlib", "http", "nacl", "prometheus_client", "ssl", "wsgiref"}
+LATE_FOR_A_DAEMON = LATE | {"dataclasses", "inspect", "json", "subprocess"}
+
+
+@pytest.mark.parametrize(
+    ("modules", "late"),
+    [
+        ("handfast_tunnel.daemon, handfast_tunnel.options", LATE_FOR_A_DAEMON),
+        ("handfast_tunnel.pod.life, handfast_tunnel.pod.options", LATE),
+    ],
+    ids=["daemon", "pod"],
+)
+def test_the_start_imports_nothing_that_can_wait(modules: str, late: set[str]) -> None:
+    program = f"import {modules}, sys; print(*sys.modules)"
     result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert late.isdisjoint(result.stdout.split())
 

@@ -55,12 +55,15 @@ def _run_daemon(arguments: Sequence[str]) -> int:
 
 
 def _run_pod(arguments: Sequence[str]) -> int:
-    from .pod.options import USAGE, parse
+    gc.disable()
+    try:
+        from .pod.options import USAGE, parse
 
-    if {"-h", "--help"} & set(arguments):
-        print(USAGE, end="")
-        return 0
-    options = parse(arguments, os.environ)
-    from .pod import life
-
+        if {"-h", "--help"} & set(arguments):
+            print(USAGE, end="")
+            return 0
+        options = parse(arguments, os.environ)
+        from .pod import life
+    finally:
+        gc.enable()
     return life.run(options)

@@ -49,7 +49,8 @@ def test_it_comes_back_as_it_was() -> None:
 
 def test_its_names_are_those_of_the_api() -> None:
     names = set(STATUS.to_json())
-    assert names >= {"role", "podUID", "listenPort", "publicKey", "maxReceivedAge", "outboundStamp", "peers"}
+    assert names >= {"role", "podUID", "listenPort", "publicKey", "maxReceivedAge", "outboundStamp"}
+    assert names >= {"knownSessions", "peers"}
     assert STATUS.to_json()["role"] == "draining"
     assert set(STATUS.to_json()["peers"][0]) >= {
         "lastHandshake",

@@ -63,6 +63,8 @@ class FakePod:
     node: str = "n1"
     took: list[str] = field(default_factory=list)
     """Exports, in order."""
+    stamped_above: list[str | None] = field(default_factory=list)
+    """With each of those: up to where others may have stamped."""
     sessions: list[str] = field(default_factory=list)
     """What it would tell of next."""
     learned: list[str] = field(default_factory=list)
@@ -107,6 +109,7 @@ class FakePod:
             max_received_age=None,
             control_age=None,
             outbound_stamp=None,
+            known_sessions=len(self.learned),
             peers=self.peers,
         )
 
@@ -149,6 +152,7 @@ class FakeClient:
         self._reach()
         self.pod.apply(Call(Event.ACTIVATE, term, digest=str(export), has_export=export is not None))
         self.pod.took.append(str(export))
+        self.pod.stamped_above.append(outbound_timestamp_ceiling)
         return self.pod.answer()
 
     async def sessions(self, since: float) -> News:
@@ -206,15 +210,26 @@ class FakeWorld:
         state = TunnelState(tunnel_object(self.status))
         state.selected = self.selected
         state.active = dict(self.status["active"]) if "active" in self.status else None
+        state.ceiling = self.status.get("outboundTimestampCeiling", "")
+
+        async def write_down() -> None:
+            self.operators.call()
+            self.note(state)
+
         return (
-            Conductor(cast(Any, self), cast(Any, self), state, lambda: self.lease, self.announce),
+            Conductor(cast(Any, self), cast(Any, self), state, lambda: self.lease, self.announce, write_down),
             state,
         )
 
     async def tick(self, conductor: Conductor, state: TunnelState) -> None:
         await conductor.tick([pod.object() for pod in self.pods], woken=True)
+        self.note(state)
+
+    def note(self, state: TunnelState) -> None:
+        """What the operator writes down."""
         if state.active is not None:
             self.status["active"] = state.active
+        self.status["outboundTimestampCeiling"] = state.ceiling
 
     def active(self) -> list[str]:
         return [pod.name for pod in self.pods if pod.standing.role is Role.ACTIVE]

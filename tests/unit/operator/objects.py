@@ -75,7 +75,8 @@ def pod(
     heard: int = 0,
     offering: bool = False,
     ready: bool = True,
+    knows: bool = False,
     **more: Any,
 ) -> PodView:
-    answer = Answer(role, term, max(heard, term), 1, offering) if role else None
+    answer = Answer(role, term, max(heard, term), 1, offering, knows) if role else None
     return PodView(name, f"uid-of-{name}", ready=ready, answer=answer, **more)

@@ -12,14 +12,14 @@ import pytest
 from kubernetes.aio.client.exceptions import ApiException
 
 from handfast_operator import roles
-from handfast_operator.conductor import Conductor
+from handfast_operator.conductor import RESERVED_NS, Conductor
 from handfast_operator.roles import FREEZE_SECONDS
 from handfast_operator.store import Failure
 from handfast_operator.tunnel_state import TunnelState
-from handfast_tunnel.control import ControlError, PeerStatus, Role
+from handfast_tunnel.control import ControlError, PeerStatus, Role, Status, stamps
 from handfast_tunnel.control.roles import Call, Event
 
-from .fakes import FakeWorld, KilledError, of_two_pods
+from .fakes import FakeClient, FakePod, FakeWorld, KilledError, of_two_pods
 from .test_documents import configuration
 
 
@@ -161,6 +161,30 @@ def test_the_old_pod_serves_on_where_the_new_one_dies_before_the_commit() -> Non
     assert world.active() == ["old"]
 
 
+def test_a_new_pod_that_falls_silent_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All clients are in the dark meanwhile, and the old pod can serve on."""
+    world = begun()
+    old, new = world.pods
+    old.terminating = True
+    ask = FakeClient.status
+
+    async def status(client: FakeClient, *, peers: bool = True) -> Status:
+        if client.pod is new and world.selected == new.name:
+            new.reachable = False
+            await asyncio.Event().wait()
+        return await ask(client, peers=peers)
+
+    monkeypatch.setattr(FakeClient, "status", status)
+    monkeypatch.setattr("handfast_operator.conductor.PROBE_SECONDS", 0.01)
+
+    async def run() -> None:
+        async with asyncio.timeout(20):
+            await world.tick(*world.operator())
+
+    asyncio.run(run())
+    assert (old.standing.role, world.selected) == (Role.ACTIVE, "old")
+
+
 def test_a_pod_on_a_lost_node_is_replaced_after_three_questions() -> None:
     world = begun()
     world.pods[0].reachable = False
@@ -178,6 +202,29 @@ def test_a_pod_on_a_lost_node_is_replaced_after_three_questions() -> None:
 
     assert asyncio.run(seen()) == [[], [], ["new"], ["new"]]
     assert world.selected == "new"
+
+
+@pytest.mark.parametrize("writes", [True, False], ids=["written", "cut off"])
+def test_no_pod_begins_below_what_the_one_before_may_have_stamped(*, writes: bool) -> None:
+    """Clients would refuse its initiations. The leader that activated that one may have written nothing."""
+    world = begun()
+    new = world.pods[1]
+
+    async def fail_over(pods: list[FakePod], *, writes: bool) -> None:
+        world.pods = pods
+        conductor, state = world.operator()
+        await conductor.tick([pod.object() for pod in world.pods], woken=True)
+        if writes:
+            world.note(state)
+
+    async def run() -> None:
+        await fail_over([new], writes=writes)
+        await fail_over([world.add("third", created="3")], writes=True)
+
+    asyncio.run(run())
+    floors = [stamps.from_text(pod.stamped_above[-1] or "") for pod in (new, world.pods[0])]
+    assert floors[1] - floors[0] >= RESERVED_NS
+    assert stamps.from_text(world.status["outboundTimestampCeiling"]) - floors[1] >= RESERVED_NS
 
 
 def test_a_container_that_restarts_keeps_its_place() -> None:

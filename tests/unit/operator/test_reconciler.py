@@ -9,7 +9,7 @@ from typing import Any, cast
 
 import pytest
 
-from handfast_operator import certificates, keys
+from handfast_operator import certificates, client_config, documents, keys
 from handfast_operator.clients import Clients
 from handfast_operator.membership import PeerObject
 from handfast_operator.reconciler import FULL_CHECK_SECONDS, Reconciler
@@ -439,6 +439,31 @@ def test_too_many_peers_keep_the_last_configuration(bench: Bench, monkeypatch: p
     assert bench.finding("Degraded") == "TooManyPeers"
     assert bench.config == before
     assert bench.condition("carol", "Programmed") == ("False", "Pending")
+
+
+def test_a_change_makes_anew_what_is_that_peers(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All others are looked at, but cost little."""
+    bench.add(*(f"p{number}" for number in range(50)))
+    bench.look()
+    bench.look()
+    made: list[str] = []
+    render, line = client_config.render, documents.peer
+
+    def rendered(title: str, *arguments: Any) -> str:
+        made.append(title.partition(",")[0])
+        return render(title, *arguments)
+
+    def lined(spec: Any, name: str, *arguments: Any) -> Any:
+        made.append(name)
+        return line(spec, name, *arguments)
+
+    monkeypatch.setattr(client_config, "render", rendered)
+    monkeypatch.setattr(documents, "peer", lined)
+    bench.peers["p7"]["spec"]["persistentKeepalive"] = 25
+    bench.peers["p7"]["metadata"]["generation"] = 2
+    bench.look()
+    assert sorted(made) == ["p7", "p7"]
+    assert {peer.name for peer in bench.config.peers.values() if peer.persistent_keepalive} == {"p7"}
 
 
 def test_calls_for_a_thousand_peers() -> None:

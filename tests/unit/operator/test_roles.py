@@ -94,6 +94,14 @@ def test_a_successor_is_of_the_newest_template_then_elsewhere() -> None:
     assert plan(view(old, beside, outdated, elsewhere, selected="old")) == [Handover(old, elsewhere, 5)]
 
 
+def test_where_nothing_is_handed_over_one_that_knows_of_the_sessions_comes_first() -> None:
+    knows = pod("knows", Role.STANDBY, template="one", node="n1", created="2", knows=True)
+    newer = pod("newer", Role.STANDBY, template="two", node="n2", created="3")
+    assert plan(view(knows, newer)) == [Activate(knows, 4)]
+    old = pod("old", Role.ACTIVE, 4, terminating=True, template="one", node="n1", created="1")
+    assert plan(view(old, knows, newer, selected="old")) == [Handover(old, newer, 5)]
+
+
 def test_pods_that_end_or_have_committed_succeed_nobody() -> None:
     old = pod("old", Role.ACTIVE, 4, terminating=True)
     unfit = [

@@ -144,6 +144,38 @@ def test_a_standby_knows_them_though_the_operator_died_with_the_active_pod() -> 
     assert (new.standing.role, new.learned) == (Role.ACTIVE, ["alice"])
 
 
+def test_a_pod_that_came_when_nobody_could_tell_it_does_not_succeed_before_one_that_knows() -> None:
+    """It is of a newer template, too: what clients wait for comes first."""
+    world = begun()
+    old, new = world.pods
+
+    async def run() -> None:
+        old.sessions = ["alice"]
+        await world.tick(*world.operator())
+        world.lose_node_of(old)
+        world.add("third", created="3", template="b", node="n2")
+        await fail_over(world, world.operator())
+
+    asyncio.run(run())
+    assert (new.standing.role, new.learned) == (Role.ACTIVE, ["alice"])
+
+
+def test_what_a_standby_knows_counts_as_soon_as_it_was_told() -> None:
+    """It is asked every five seconds only."""
+    world = begun()
+    old, _ = world.pods
+
+    async def run() -> None:
+        operator = world.operator()
+        await world.tick(*operator)
+        old.sessions = ["alice"]
+        await world.tick(*operator)
+        knows = {pod.name: pod.knows for pod in operator[0].view([each.object() for each in world.pods]).pods}
+        assert knows == {"old": False, "new": True}
+
+    asyncio.run(run())
+
+
 def test_a_new_leader_asks_for_all_of_it() -> None:
     world = begun()
     old = world.pods[0]

@@ -88,8 +88,9 @@ def test_a_moment_that_is_none(active: Pod, operator_tls: TlsFiles, since: str) 
 
 
 def test_a_standby_learns_and_then_answers_for_them(new: Pod, ask: Ask) -> None:
+    assert ask(new, lambda s: s.status()).known_sessions == 0
     status = ask(new, tell(sealed(term=6), sealed(term=2, peers=())))
-    assert (status.role, status.heard) == (Role.STANDBY, 6)
+    assert (status.role, status.heard, status.known_sessions) == (Role.STANDBY, 6, 1)
     peer = new.tunnel.device.peers[parse_base64_key(key(2))]
     assert knows(new) == {77: peer.public_key}
     assert peer.endpoint == Endpoint("198.51.100.2", 9)

@@ -136,6 +136,8 @@ class Status(_Plain):
     """Seconds since the last call before this one that came with the operator's certificate."""
     outbound_stamp: str | None
     """The highest stamp of an initiation of this pod's, base64 of TAI64N."""
+    known_sessions: int = 0
+    """Of other pods, or lost: their keys are not here, but a packet on one is answered with a handshake."""
     peers: tuple[PeerStatus, ...] | None = None
     """None where they were not asked for."""
 

@@ -393,6 +393,11 @@ class Device:
         calls it now and then."""
         self._interface.forget_lost(now)
 
+    @property
+    def known_sessions(self) -> int:
+        """How many there are without keys here; some may be dead by now."""
+        return len(self._interface.lost)
+
     def raise_stamp_floor(self, stamp: int) -> None:
         """Other pods may have stamped initiations up to here."""
         self._interface.stamp_floor = max(self._interface.stamp_floor, stamp)

@@ -14,13 +14,13 @@ from __future__ import annotations
 
 import errno
 import os
-from hashlib import blake2s
 from pathlib import Path
 from typing import Final
 
 from ..control.configuration import GENERATION_LIMIT, Configuration, Patch
 from ..control.errors import DocumentError
 from ..control.fields import Fields, line, parse_json
+from ..core.hashes import blake2s
 
 KIND: Final = "changes"
 SIZE_LIMIT: Final = 256 * 1024

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Generator, Iterator
-from hashlib import blake2s
 from pathlib import Path
 from struct import Struct
 from typing import TYPE_CHECKING, Final
 
 from ..continuity.packed_configuration import PackedConfiguration, pack
 from ..continuity.saved_configuration import SavedConfiguration
+from ..core.hashes import blake2s
 
 if TYPE_CHECKING:
     from ..core.device import Device

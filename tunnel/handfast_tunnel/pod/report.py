@@ -79,6 +79,7 @@ def gather(gateway: Gateway, surroundings: Surroundings, *, peers: bool) -> Gene
         max_received_age=max(0.0, now - counts.last_received) if counts.last_received else None,
         control_age=None if gateway.control_call_at is None else now - gateway.control_call_at,
         outbound_stamp=translate.stamp_to_text(device.highest_stamp),
+        known_sessions=device.known_sessions,
         peers=tuple(listed) if peers else None,
     )
 
