@@ -7,7 +7,7 @@ coverage; `test_targets.py` tries the seeds and simple variations of them.
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from ipaddress import ip_address, ip_network
 from typing import Final
 
@@ -55,7 +55,7 @@ class Authenticated:
         nonce = bytes(4) + self._counter.to_bytes(8, "little")
         return header + self._sealer.encrypt(nonce, plaintext, b"")
 
-    def deliver(self, plaintexts: list[bytes]) -> list[bytes]:
+    def deliver(self, plaintexts: list[bytes]) -> Sequence[bytes]:
         device, now = self.host.device, self.host.network.now
         packets = device.receive([self.seal(each) for each in plaintexts], self.peer.endpoint, now)
         device.take_transmissions()

@@ -17,6 +17,7 @@ from ..core.configuration import InterfaceChange, Settings
 from ..core.constants import REJECT_AFTER_TIME
 from ..core.device import Device
 from ..errors import ConfigurationError
+from .data_plane import PURE, PacketPlane
 from .drops import Drops
 from .event_loop import EventLoop
 from .features import tell
@@ -55,10 +56,13 @@ class Tunnel:
         life: SignsOfLife,
         memory: Memory | None = None,
         outliving: Outliving | None = None,
+        *,
+        plane: PacketPlane = PURE,
     ) -> None:
         self.name = tun.name
         self.loop = loop
-        self.device = Device(settings, memory)
+        self.plane = plane
+        self.device = Device(settings, memory, plane=plane)
         self._life = life
         self._outliving = outliving
         self._is_bystander = memory is not None and outliving is None
@@ -191,13 +195,15 @@ class Tunnel:
         if udp is None or (self._is_bystander and self._stands_by()):
             return
         now = self.loop.now
-        packets: list[bytes] = []
+        batches = []
         for datagrams, source, traffic_class in udp.receive_batch(fd):
-            packets += self.device.receive(datagrams, source, now, traffic_class)
-        if packets:
+            packets = self.device.receive(datagrams, source, now, traffic_class)
+            if packets:
+                batches.append(packets)
+        if batches:
             self._handshakes.data_came(now)
             try:
-                self._tun.write_batch(packets)
+                self._tun.write_batch(self.plane.join(batches))
             except LinkDeletedError:
                 self._deleted()
         self._transmit()
@@ -264,7 +270,7 @@ class Tunnel:
     def _up(self) -> None:
         port = self.device.listen_port
         try:
-            inherited = self._outliving.adopt_sockets() if self._outliving else None
+            inherited = self._outliving.adopt_sockets(self.plane) if self._outliving else None
             self._open_sockets(inherited or self._bind(port, self.device.fwmark))
         except OSError as error:
             if not self._told_of_port:
@@ -298,10 +304,15 @@ class Tunnel:
         """Where any port will do, the one that clients know is better, if it is free."""
         if not port and self._former_port:
             try:
-                return _bound_sockets(self._former_port, fwmark)
+                return self._bound_sockets(self._former_port, fwmark)
             except OSError as error:
                 logger.debug("%s: the former UDP port %d: %s", self.name, self._former_port, error.strerror)
-        return _bound_sockets(port, fwmark)
+        return self._bound_sockets(port, fwmark)
+
+    def _bound_sockets(self, port: int, fwmark: int) -> UdpSockets:
+        sockets = UdpSockets(plane=self.plane)
+        sockets.bind(port, fwmark)
+        return sockets
 
     def _open_sockets(self, udp: UdpSockets) -> None:
         tell(self.name, udp)
@@ -467,9 +478,3 @@ class Tunnel:
             raise ConfigurationError(f"{self.name} is drained and sends nothing: `drain --off` first")
         if not self.device.is_up:
             raise ConfigurationError(f"{self.name} is down: `ip link set {self.name} up` first")
-
-
-def _bound_sockets(port: int, fwmark: int) -> UdpSockets:
-    sockets = UdpSockets()
-    sockets.bind(port, fwmark)
-    return sockets

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
-
 from ..continuity.storage import KeypairFacts, KeypairNumbers, Position
 from .constants import REJECT_AFTER_MESSAGES, REJECT_AFTER_TIME
 from .replay import ReplayWindow
 
 if TYPE_CHECKING:
+    from .data_plane import DataPlane, Opener, Sealer
     from .endpoint import Endpoint
     from .peer import Peer
 
@@ -22,6 +21,7 @@ class Keypair:
         "_facts",
         "_heard",
         "_opener",
+        "_plane",
         "_sealer",
         "_window",
         "born",
@@ -36,9 +36,10 @@ class Keypair:
         "response_path",
     )
 
-    def __init__(self, peer: Peer, facts: KeypairFacts, numbers: KeypairNumbers) -> None:
+    def __init__(self, peer: Peer, facts: KeypairFacts, numbers: KeypairNumbers, plane: DataPlane) -> None:
         """A new keypair, or one that outlived its process: `numbers` tells where it stopped."""
         self.peer = peer
+        self._plane = plane
         self._facts: KeypairFacts | None = facts
         self.local_index = facts.local_index
         self.remote_index = facts.remote_index
@@ -51,8 +52,8 @@ class Keypair:
         self.response_mac1: bytes | None = None
         """Of the response that offered these keys: a loaded initiator answers it with a cookie."""
         self.response_path: Endpoint | None = None
-        self._sealer: ChaCha20Poly1305 | None = None
-        self._opener: ChaCha20Poly1305 | None = None
+        self._sealer: Sealer | None = None
+        self._opener: Opener | None = None
         self._window: ReplayWindow | None = None
 
     def _live_facts(self) -> KeypairFacts:
@@ -76,15 +77,15 @@ class Keypair:
         return self
 
     @property
-    def sealer(self) -> ChaCha20Poly1305:
+    def sealer(self) -> Sealer:
         if self._sealer is None:
-            self._sealer = ChaCha20Poly1305(self._live_facts().send_key)
+            self._sealer = self._plane.sealer(self._live_facts().send_key)
         return self._sealer
 
     @property
-    def opener(self) -> ChaCha20Poly1305:
+    def opener(self) -> Opener:
         if self._opener is None:
-            self._opener = ChaCha20Poly1305(self._live_facts().receive_key)
+            self._opener = self._plane.opener(self._live_facts().receive_key)
         return self._opener
 
     @property
