@@ -101,11 +101,11 @@ class History:
             self._note_stamp(key.public, peer, stamp)
             return create(key, peer, static, index, stamp, own)
 
-        def new_keypair(keypair: Any, peer: Any, facts: Any, numbers: Any) -> None:
+        def new_keypair(keypair: Any, peer: Any, facts: Any, numbers: Any, plane: Any) -> None:
             for client in self.clients:
                 if client.key.public == peer.public_key:
                     self.births.setdefault(facts.local_index, self._origin(client))
-            new(keypair, peer, facts, numbers)
+            new(keypair, peer, facts, numbers, plane)
 
         def resume_and_look(interface: Any, peer: Any, now: float) -> bool:
             """Only sessions of the configuration that this process has are resumed."""
