@@ -68,7 +68,14 @@ class Tun:
     """
 
     def __init__(
-        self, fd: int, name: str, flags: int, disabled: Collection[str], plane: PacketPlane, large_reads: bool
+        self,
+        fd: int,
+        name: str,
+        flags: int,
+        disabled: Collection[str],
+        plane: PacketPlane,
+        *,
+        large_reads: bool,
     ) -> None:
         self.name = name
         self.dropped_packets = 0
@@ -106,7 +113,7 @@ class Tun:
         fd = _open_clone_device()
         try:
             flags = _attach(fd, name, flags)
-            tun = cls(fd, name, flags, disabled, plane, large_reads)
+            tun = cls(fd, name, flags, disabled, plane, large_reads=large_reads)
             set_queue_length(name, QUEUE_LENGTH)
             tun.mtu = mtu
         except OSError as error:
@@ -132,7 +139,7 @@ class Tun:
         os.set_inheritable(fd, False)
         disabled = disabled_features() if disabled is None else disabled
         name = raw_name.rstrip(b"\0").decode()
-        return cls(fd, name, flags, disabled, plane, plane.takes_large_reads)
+        return cls(fd, name, flags, disabled, plane, large_reads=plane.takes_large_reads)
 
     @property
     def features(self) -> str:
