@@ -102,7 +102,7 @@ class Pure(PureBatches):
         return packets, malformed
 
     def frames(self, packets: Batch, *, tcp: bool, udp: bool) -> Iterator[Frame]:
-        groups = coalesce(packets, tcp=tcp, udp=udp) if len(packets) > 1 and (tcp or udp) else zip(packets)
+        groups = coalesce(packets, tcp=tcp, udp=udp) if tcp or udp else zip(packets)
         for group in groups:
             if len(group) == 1:
                 yield (PLAIN_VNET_HEADER + group[0],), group

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from functools import reduce
+from collections.abc import Iterable
+from functools import partial, reduce
 from operator import add
 
 import handfast_native
@@ -26,12 +26,10 @@ class Native:
     by_source = staticmethod(handfast_native.by_source)
     datagrams = Datagrams
     split = staticmethod(handfast_native.split)
+    join = staticmethod(partial(reduce, add))
 
     def size(self, batch: Batch) -> int:
         return batch.nbytes if isinstance(batch, (Packets, Datagrams)) else sum(map(len, batch))
-
-    def join(self, batches: Sequence[Batch]) -> Batch:
-        return reduce(add, batches)
 
     def runs(self, datagrams: Batch) -> Iterable[Run]:
         if isinstance(datagrams, Datagrams):

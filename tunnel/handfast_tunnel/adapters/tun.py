@@ -179,12 +179,12 @@ class Tun:
     def close(self) -> None:
         os.close(self._fd)
 
-    def read_batch(self) -> Batch:
-        """IP packets of wire size, at most a batch; none when nothing waits. Raises LinkDeletedError."""
+    def read_batch(self, most: int = READ_PACKETS) -> Batch:
+        """IP packets of wire size, from at most so many reads. Raises LinkDeletedError."""
         frames: list[bytes] = []
         read, fd, left = os.read, self._fd, READ_AT_ONCE
         try:
-            while len(frames) < READ_PACKETS and left > 0:
+            while len(frames) < most and left > 0:
                 frames.append(frame := read(fd, READ_BYTES))
                 left -= len(frame)
         except BlockingIOError:
@@ -193,6 +193,8 @@ class Tun:
             raise self._deleted() if error.errno == errno.EBADFD else error from error
         if not self._has_headers or not frames:
             return frames
+        if len(frames) == 1 and frames[0].startswith(PLAIN_VNET_HEADER):
+            return [frames[0][VNET_HEADER.size :]]
         packets, malformed = self._plane.split(frames)
         self.dropped_packets += malformed
         return packets
@@ -202,6 +204,9 @@ class Tun:
         if not self._has_headers:
             for packet in packets:
                 self._write((packet,))
+            return
+        if len(packets) == 1:
+            self._write((PLAIN_VNET_HEADER, packets[0]))
             return
         for buffers, group in self._plane.frames(packets, tcp=self._coalesces_tcp, udp=self._coalesces_udp):
             if not self._write(buffers) and len(group) > 1:

@@ -8,6 +8,7 @@ import logging
 import math
 import time
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Final, Protocol
 
 from ..continuity.layout import QUEUE_DROPS, WORD, Words
@@ -24,8 +25,9 @@ from .features import tell
 from .handshake_share import HandshakeShare
 from .link import LinkState, LinkWatcher
 from .outliving import Outliving
-from .tun import LinkDeletedError, Tun
-from .udp import UdpSockets
+from .reads import Reads
+from .tun import READ_PACKETS, LinkDeletedError, Tun
+from .udp import RECEIVE_DATAGRAMS, Received, UdpSockets
 
 logger = logging.getLogger(__name__)
 
@@ -67,6 +69,7 @@ class Tunnel:
         self._outliving = outliving
         self._is_bystander = memory is not None and outliving is None
         self._tun = tun
+        self._tun_reads = Reads(tun.read_batch, READ_PACKETS)
         self._udp: UdpSockets | None = None
         self._link_is_up = False
         self._link = LinkWatcher(tun.name)
@@ -181,32 +184,30 @@ class Tunnel:
             return
         now = self.loop.now
         try:
-            packets = self._tun.read_batch()
+            for packets in self._tun_reads.batches():
+                self.device.send(packets, now)
+                self._transmit()
+                self._handshakes.data_came(now)
         except LinkDeletedError:
             self._deleted()
-            return
-        if packets:
-            self._handshakes.data_came(now)
-            self.device.send(packets, now)
-            self._transmit()
 
-    def _on_udp(self, fd: int) -> None:
-        udp = self._udp
-        if udp is None or (self._is_bystander and self._stands_by()):
+    def _on_udp(self, reads: Reads[Received], _events: int) -> None:
+        if self._is_bystander and self._stands_by():
             return
-        now = self.loop.now
-        batches = []
-        for datagrams, source, traffic_class in udp.receive_batch(fd):
-            packets = self.device.receive(datagrams, source, now, traffic_class)
-            if packets:
-                batches.append(packets)
-        if batches:
-            self._handshakes.data_came(now)
-            try:
-                self._tun.write_batch(self.plane.join(batches))
-            except LinkDeletedError:
-                self._deleted()
-        self._transmit()
+        now, receive = self.loop.now, self.device.receive
+        for received in reads.batches():
+            batches = [
+                packets
+                for datagrams, source, traffic_class in received
+                if (packets := receive(datagrams, source, now, traffic_class))
+            ]
+            if batches:
+                try:
+                    self._tun.write_batch(self.plane.join(batches))
+                except LinkDeletedError:
+                    self._deleted()
+                self._handshakes.data_came(now)
+            self._transmit()
 
     def _transmit(self) -> None:
         transmissions = self.device.take_transmissions()
@@ -326,8 +327,12 @@ class Tunnel:
             self._watch_sockets()
 
     def _watch_sockets(self) -> None:
-        for fd in self._udp.filenos if self._udp else ():
-            self.loop.watch(fd, lambda _events, fd=fd: self._on_udp(fd))  # type: ignore[misc]
+        udp = self._udp
+        if udp is None:
+            return
+        for fd in udp.filenos:
+            reads = Reads(partial(udp.receive_batch, fd), RECEIVE_DATAGRAMS)
+            self.loop.watch(fd, partial(self._on_udp, reads))
 
     def _unwatch_sockets(self) -> None:
         for fd in self._udp.filenos if self._udp else ():

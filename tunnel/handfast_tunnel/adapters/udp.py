@@ -9,7 +9,8 @@ from __future__ import annotations
 import errno
 import select
 import socket
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable
+from functools import lru_cache
 from struct import Struct
 from typing import TYPE_CHECKING, Any, Final
 
@@ -39,6 +40,7 @@ RECEIVE_DATAGRAMS: Final = 128
 """One batch ends after this many datagrams, so that the other direction gets its turn."""
 RECEIVE_BYTES: Final = 65535
 CONTROL_BYTES: Final = 256
+REMEMBERED_ROUTES: Final = 256
 SEND_PATIENCE: Final = 5
 """Milliseconds that one `send` may wait for room in a full socket buffer before it drops."""
 
@@ -51,7 +53,9 @@ _LINK_LOCAL = b"\xfe\x80"
 _REFUSES_SEGMENTS: Final = {errno.EIO, errno.EINVAL, errno.EMSGSIZE}
 _REFUSES_LOCAL_ADDRESS: Final = {errno.EINVAL, errno.EADDRNOTAVAIL, errno.ENETUNREACH, errno.EHOSTUNREACH}
 
-ControlMessages = list[tuple[int, int, bytes]]
+ControlMessages = tuple[tuple[int, int, bytes], ...]
+Route = tuple[tuple[str | int, ...], ControlMessages]
+"""Where a datagram goes, and what the kernel is told beside it."""
 Received = tuple[Batch, Endpoint, int]
 """Datagrams of one sender, where they came from, and the traffic class byte of their IP header."""
 
@@ -119,11 +123,11 @@ class UdpSockets:
         for each in self._sockets.values():
             each.set_mark(fwmark)
 
-    def receive_batch(self, fd: int) -> list[Received]:
-        """What has arrived on the socket `fd`, at most a batch; empty when nothing has."""
+    def receive_batch(self, fd: int, most: int = RECEIVE_DATAGRAMS) -> list[Received]:
+        """What has arrived on the socket `fd`, in reads until there are so many; empty when nothing has."""
         receive = self._sockets[fd].receive
         senders: list[tuple[list[Batch], Endpoint, int]] = []
-        remaining = RECEIVE_DATAGRAMS
+        remaining = most
         while remaining > 0 and (received := receive()) is not None:
             datagrams, endpoint, traffic_class = received
             remaining -= len(datagrams)
@@ -144,7 +148,7 @@ class UdpSockets:
             each.patience = SEND_PATIENCE
         for transmission in transmissions:
             endpoint, datagrams, traffic_class, _ = transmission
-            sender = self._senders.get(endpoint.is_ipv6)
+            sender = self._senders.get(":" in endpoint.host)
             if sender is None:
                 self.dropped_datagrams += len(datagrams)
                 continue
@@ -180,6 +184,7 @@ class _Socket:
         self.close = opened.close
         self._last_source: tuple[tuple[Any, ...], bytes] | None = None
         self._last_endpoint = Endpoint("", 0)
+        self._route = lru_cache(REMEMBERED_ROUTES)(self._find_route)
         self._set_options(disabled)
 
     @property
@@ -259,14 +264,13 @@ class _Socket:
 
     def send(self, endpoint: Endpoint, datagrams: Batch, traffic_class: int) -> int:
         """Send in order; returns how many were dropped."""
-        address = (endpoint.host, endpoint.port, 0, endpoint.scope) if self.is_ipv6 else endpoint[:2]
-        control = self._control_messages(endpoint, traffic_class)
+        route = self._route(endpoint, traffic_class)
         dropped = done = 0
         left = self._runs(datagrams)[::-1]
         while left:
             run = left.pop()
             try:
-                self._send_run(run, control, address)
+                self._send_run(run, route)
             except OSError as error:
                 if run.datagrams > 1 and error.errno in _REFUSES_SEGMENTS:
                     # EIO is for ever: a device without checksum offload (udp(7)).
@@ -280,24 +284,20 @@ class _Socket:
         return dropped
 
     def _runs(self, datagrams: Batch) -> list[Run]:
-        if self._segments:
+        if self._segments and len(datagrams) > 1:
             return list(self._plane.runs(datagrams))
         return [Run((each,), len(each), 1) for each in datagrams]
 
-    def _send_run(self, run: Run, control: ControlMessages, address: tuple[str | int, ...]) -> None:
+    def _send_run(self, run: Run, route: Route) -> None:
+        address, control = route
         if run.datagrams > 1:
-            control = [*control, (socket.IPPROTO_UDP, UDP_SEGMENT, _SHORT.pack(run.size))]
-        self._send_message(run.buffers, control, address)
-
-    def _send_message(
-        self, buffers: Sequence[bytes], control: ControlMessages, address: tuple[str | int, ...]
-    ) -> None:
+            control = (*control, (socket.IPPROTO_UDP, UDP_SEGMENT, _SHORT.pack(run.size)))
         try:
-            self._socket.sendmsg(buffers, control, 0, address)
+            self._socket.sendmsg(run.buffers, control, 0, address)
         except BlockingIOError:
             if not self._becomes_writable():
                 raise
-            self._socket.sendmsg(buffers, control, 0, address)
+            self._socket.sendmsg(run.buffers, control, 0, address)
 
     def _becomes_writable(self) -> bool:
         """Whether a full buffer drains soon. Dropping a burst costs its senders more than a short wait."""
@@ -308,8 +308,9 @@ class _Socket:
         self.patience = 0
         return False
 
-    def _control_messages(self, endpoint: Endpoint, traffic_class: int) -> ControlMessages:
-        control: ControlMessages = []
+    def _find_route(self, endpoint: Endpoint, traffic_class: int) -> Route:
+        address = (endpoint.host, endpoint.port, 0, endpoint.scope) if self.is_ipv6 else endpoint[:2]
+        control: list[tuple[int, int, bytes]] = []
         if traffic_class:
             control.append((self._level, self._traffic_class_kind, _INT.pack(traffic_class)))
         # Routes choose the interface, as for the kernel's WireGuard: were it named here, IPv4 would take any
@@ -320,7 +321,7 @@ class _Socket:
             control.append((self._level, self._packet_info_kind, _IPV6_PKTINFO.pack(local, interface)))
         elif not self.is_ipv6 and len(local) == 4:
             control.append((self._level, self._packet_info_kind, _IPV4_PKTINFO.pack(0, local, bytes(4))))
-        return control
+        return address, tuple(control)
 
 
 Make = Callable[[socket.socket], _Socket]

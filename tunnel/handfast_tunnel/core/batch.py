@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 
 from .constants import PADDING, REJECT_AFTER_MESSAGES
 from .data_plane import Batch
-from .ecn import inner_ecn
+from .ecn import ECN_MASK
 from .messages import TRANSPORT_HEADER_LENGTH, TRANSPORT_MIN_LENGTH, TYPE_TRANSPORT
 
 _COUNTER: Final = Struct("<Q")
@@ -32,14 +32,17 @@ class PureSealer:
     def seal_batch(self, receiver: int, base: int, packets: Batch, mtu: int, /) -> list[bytes]:
         prefix = _TRANSPORT_PREFIX + receiver.to_bytes(4, "little")
         encrypt = self._encrypt
-        pack = _COUNTER.pack
-        datagrams = []
-        for number, packet in enumerate(packets, base):
-            counter = pack(number)
-            missing = -len(packet) % PADDING
-            padded = packet + _ZEROS[: max(0, min(missing, mtu - len(packet)))] if missing else packet
-            datagrams.append(prefix + counter + encrypt(_NONCE_PREFIX + counter, padded, None))
-        return datagrams
+        counters = map(_COUNTER.pack, range(base, base + len(packets)))
+        padded = [
+            packet + _ZEROS[: min(-len(packet) % PADDING, mtu - len(packet))]
+            if len(packet) % PADDING and len(packet) < mtu
+            else packet
+            for packet in packets
+        ]
+        return [
+            b"".join((prefix, counter, encrypt(_NONCE_PREFIX + counter, packet, None)))
+            for packet, counter in zip(padded, counters, strict=True)
+        ]
 
 
 class PureOpener:
@@ -78,33 +81,28 @@ class PureBatches:
         return PureOpener(key)
 
     def by_receiver(self, datagrams: Batch) -> Iterator[tuple[int | None, Batch]]:
-        position, count = 0, len(datagrams)
-        while position < count:
-            head = datagrams[position][:8]
-            is_transport = head[:4] == _TRANSPORT_PREFIX and len(datagrams[position]) >= TRANSPORT_MIN_LENGTH
-            end = position + 1
-            while (
-                is_transport
-                and end < count
-                and datagrams[end][:8] == head
-                and len(datagrams[end]) >= TRANSPORT_MIN_LENGTH
-            ):
+        heads = [each[:8] if len(each) >= TRANSPORT_MIN_LENGTH else b"" for each in datagrams]
+        start, count = 0, len(heads)
+        while start < count:
+            head = heads[start]
+            is_transport = head[:4] == _TRANSPORT_PREFIX
+            end = start + 1
+            while is_transport and end < count and heads[end] == head:
                 end += 1
-            yield int.from_bytes(head[4:], "little") if is_transport else None, datagrams[position:end]
-            position = end
+            yield int.from_bytes(head[4:], "little") if is_transport else None, datagrams[start:end]
+            start = end
 
     def by_destination(self, packets: Batch) -> list[tuple[bytes | None, int, Batch]]:
         runs: list[tuple[bytes | None, int, Batch]] = []
         last: tuple[bytes | None, int] | None = None
         run: list[bytes] = []
         for packet in packets:
-            address = destination(packet)
-            ecn = inner_ecn(packet) if address else 0
-            if (address, ecn) == last:
+            found = destination_and_ecn(packet)
+            if found == last:
                 run.append(packet)
             else:
-                last, run = (address, ecn), [packet]
-                runs.append((address, ecn, run))
+                last, run = found, [packet]
+                runs.append((*found, run))
         return runs
 
     def by_source(self, plaintexts: Batch) -> list[tuple[bytes | None, Batch]]:
@@ -145,9 +143,11 @@ def trim(plaintext: bytes) -> tuple[bytes, bytes] | None:
     return (plaintext[:length], source) if shortest <= length < len(plaintext) else None
 
 
-def destination(packet: bytes) -> bytes | None:
-    """Destination address of an IP packet, or None if it is none."""
+def destination_and_ecn(packet: bytes) -> tuple[bytes | None, int]:
+    """Destination address of an IP packet and its ECN bits, or (None, 0) if it is none."""
     version = packet[0] >> 4 if packet else 0
     if version == 4 and len(packet) >= 20:
-        return packet[16:20]
-    return packet[24:40] if version == 6 and len(packet) >= 40 else None
+        return packet[16:20], packet[1] & ECN_MASK
+    if version == 6 and len(packet) >= 40:
+        return packet[24:40], packet[1] >> 4 & ECN_MASK
+    return None, 0

@@ -7,10 +7,9 @@ RECOVERY, section 8: age and counter limit, authentication, replay window, endpo
 from __future__ import annotations
 
 from collections import deque
-from itertools import compress
 
 from ..continuity.storage import Position
-from .batch import destination
+from .batch import destination_and_ecn
 from .constants import (
     CONFIRM_INTERVAL,
     CONFIRM_REPEATS,
@@ -60,12 +59,12 @@ class Transport:
 
     def _send_one(self, packet: bytes, now: float) -> None:
         """The same for a lone packet, which is what a round trip waits for."""
-        address = destination(packet)
+        address, ecn = destination_and_ecn(packet)
         peer = self._interface.routes.lookup(address) if address else None
         if peer is None:
             self._interface.drop("no_route")
         else:
-            self.send_to(peer, [packet], inner_ecn(packet), now)
+            self.send_to(peer, [packet], ecn, now)
 
     def send_to(self, peer: Peer, packets: Batch, ecn: int, now: float) -> None:
         """Seals packets for one peer, or stages them and asks for a session."""
@@ -82,29 +81,26 @@ class Transport:
             self._stage(peer, packets[sent:])
         if sent and peer.timers.data_sent(now):
             peer.marks.data_sent = now
-        self._refresh_after_sending(peer, keypair, now)
 
     def _seal(self, keypair: Keypair, packets: Batch, ecn: int, now: float) -> int:
-        """How many packets were sealed: all, but for the very last counters of a key."""
+        """How many packets were sealed: all, but for the very last counters of a key. Sees to new keys."""
         interface, peer = self._interface, keypair.peer
         sent = 0
         while sent < len(packets):
-            base, count = keypair.reserve(min(len(packets) - sent, SEAL_BATCH))
-            if not count:
+            batch = packets[sent : sent + SEAL_BATCH] if len(packets) > SEAL_BATCH else packets
+            sealed = keypair.seal_batch(batch, interface.mtu)
+            if sealed:
+                interface.transmit(peer, sealed, ecn)
+            sent += len(sealed)
+            if len(sealed) < len(batch):
                 break
-            batch = packets if count == len(packets) else packets[sent : sent + count]
-            sealed = keypair.sealer.seal_batch(keypair.remote_index, base, batch, interface.mtu)
-            interface.transmit(peer, sealed, ecn)
-            sent += count
         if sent:
             peer.marks.last_sent = now
             peer.timers.any_authenticated_packet_sent(now)
-        return sent
-
-    def _refresh_after_sending(self, peer: Peer, keypair: Keypair, now: float) -> None:
         worn = keypair.counter >= REKEY_AFTER_MESSAGES
         if worn or (keypair.initiator and now - keypair.born >= keypair.rekey_age):
             self._handshakes.initiate(peer, now, Initiate.NEEDED)
+        return sent
 
     def _stage(self, peer: Peer, packets: Batch) -> None:
         if peer.staged is None:
@@ -130,7 +126,6 @@ class Transport:
             self._handshakes.initiate(peer, now, Initiate.NEEDED)
             return
         self._seal(keypair, [b""], 0, now)
-        self._refresh_after_sending(peer, keypair, now)
 
     # --- a new session ----------------------------------------------------------------------------
 
@@ -162,26 +157,20 @@ class Transport:
     ) -> Batch:
         """Opens a run of one session's messages from one source; returns the inner IP packets."""
         interface, peer = self._interface, keypair.peer
-        if keypair.expired(now):
+        if now - keypair.born >= REJECT_AFTER_TIME:
             interface.drop("expired", len(datagrams))
             return []
-        counters, plaintexts = keypair.opener.open_batch(datagrams)
-        if len(counters) < len(datagrams):
-            interface.drop("authentication", len(datagrams) - len(counters))
-        if not counters:
+        authentic, plaintexts = keypair.open_batch(datagrams)
+        if authentic < len(datagrams):
+            interface.drop("authentication", len(datagrams) - authentic)
+        if len(plaintexts) < authentic:
+            interface.drop("replay", authentic - len(plaintexts))
+        if not plaintexts:
             return []
-        window = keypair.window
-        keypair.numbers.highest_received = max(keypair.numbers.highest_received, *counters)
-        verdicts = window.accept_batch(counters)
-        if verdicts is not None:
-            plaintexts = list(compress(plaintexts, verdicts))
-            interface.drop("replay", len(verdicts) - len(plaintexts))
-            if not plaintexts:
-                return []
         size = interface.plane.size(plaintexts) + len(plaintexts) * TRANSPORT_MIN_LENGTH
         peer.received_bytes += size
         interface.statistics.received_bytes += size
-        if peer.move_to(source):
+        if source is not peer.endpoint and peer.move_to(source):
             interface.note_change(peer, now)
         self._authenticated(keypair, now)
         packets = self._inner_packets(peer, plaintexts)
@@ -196,7 +185,8 @@ class Transport:
         peer = keypair.peer
         peer.marks.last_received = now
         peer.timers.any_authenticated_packet_received(now)
-        keypair.heard = True
+        if not keypair.heard:
+            keypair.note_heard()
         if keypair is peer.next:
             self._promote(keypair, now)
         elif keypair is peer.previous:
