@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any
 
 import pytest
@@ -13,37 +12,13 @@ from handfast_tunnel.adapters import data_plane
 from handfast_tunnel.adapters.data_plane import PURE, PacketPlane, choose
 from handfast_tunnel.adapters.offload import PLAIN_VNET_HEADER, VNET_HEADER
 from handfast_tunnel.core.constants import REJECT_AFTER_MESSAGES
-from handfast_tunnel.core.data_plane import Batch
 from handfast_tunnel.errors import StartError
 
 from . import packets
-from .planes import PLANES, planes
+from .planes import PLANES, planes, same, sorted_by_receiver, written
 from .test_offload import tcp_stream, udp_stream, unsegmented
 
 KEY = bytes(range(32))
-
-
-def plain(value: Any) -> Any:
-    """Sequences as lists, so that both planes' answers compare."""
-    if isinstance(value, (bytes, memoryview)):
-        return bytes(value)
-    return value if value is None or isinstance(value, int) else [plain(each) for each in value]
-
-
-def same(answers: Iterable[Any]) -> Any:
-    first, *others = map(plain, answers)
-    for other in others:
-        assert other == first
-    return first
-
-
-def written(plane: PacketPlane, batch: Batch, *, tcp: bool, udp: bool) -> list[tuple[bytes, list[bytes]]]:
-    frames = plane.frames(batch, tcp=tcp, udp=udp)
-    return [(b"".join(buffers), list(group)) for buffers, group in frames]
-
-
-def sorted_by_receiver(plane: PacketPlane, datagrams: Batch) -> list[tuple[int | None, bytes]]:
-    return [(index, datagram) for index, run in plane.by_receiver(datagrams) for datagram in run]
 
 
 sizes = st.sampled_from([0, 1, 15, 16, 17, 100, 1419, 1420, 1421, 9000])
