@@ -26,6 +26,7 @@ lint: ## check style, format and types
 	@.venv/bin/ruff check
 	@.venv/bin/ruff format --check
 	@.venv/bin/mypy
+	@scripts/lint-native
 
 bench: ## measure restarts, throughput, handshakes and 10,000 peers; ARGS=cluster: every event of a cluster
 	@scripts/setup $(if $(filter cluster dashboard operator,$(firstword $(ARGS))),cluster,interop)

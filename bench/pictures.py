@@ -15,12 +15,13 @@ from matplotlib.lines import Line2D
 
 from .results import CASES, TITLES, Kind, Outage, RestartResults
 from .tables import seconds
-from .throughput import METRICS, PAIRS, Metric, Sample, ratios
+from .throughput import METRICS, Metric, Sample, measured, ratios
 
 COLOURS: Final = {
     TITLES["wireguard-go"]: "#c2571a",
     TITLES["wireguard-go-modern"]: "#8d6e63",
     TITLES["handfast"]: "#1f6fb4",
+    TITLES["handfast-native"]: "#0d8a72",
     TITLES["handfast-forgetful"]: "#7c5cc4",
 }
 MIXED: Final = "#7aaedb"
@@ -159,7 +160,8 @@ def throughput(samples: list[Sample], path: Path) -> None:
 
 
 def _metric_panel(panel: Axes, metric: Metric, samples: list[Sample]) -> None:
-    for y, pair in enumerate(PAIRS):
+    pairs = measured(samples)
+    for y, pair in enumerate(pairs):
         values = [s.value for s in samples if s.pair == pair and s.metric == metric.name]
         colour = COLOURS[TITLES[pair.server]] if pair.server == pair.client else MIXED
         panel.barh(y, median(values), height=0.62, color=colour, alpha=0.35)
@@ -170,8 +172,8 @@ def _metric_panel(panel: Axes, metric: Metric, samples: list[Sample]) -> None:
         )
     panel.set_title(metric.name)
     panel.set_xlabel(metric.unit if metric.higher_is_better else f"{metric.unit} (less is better)")
-    panel.set_yticks(range(len(PAIRS)), [pair.title.replace(", client", "\nclient") for pair in PAIRS])
-    panel.set_ylim(len(PAIRS) - 0.5, -0.5)
+    panel.set_yticks(range(len(pairs)), [pair.title.replace(", client", "\nclient") for pair in pairs])
+    panel.set_ylim(len(pairs) - 0.5, -0.5)
     panel.set_xlim(0, max(s.value for s in samples if s.metric == metric.name) * 1.2)
     panel.tick_params(axis="y", length=0)
     panel.grid(axis="x", color=FAINT, linewidth=0.8)

@@ -18,6 +18,7 @@ TITLES: Final = {
     "wireguard-go": "wireguard-go (Debian)",
     "wireguard-go-modern": "wireguard-go (modern)",
     "handfast": "Handfast",
+    "handfast-native": "Handfast, native",
     "handfast-forgetful": "Handfast, nothing kept",
 }
 

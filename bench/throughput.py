@@ -14,6 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
+from tests.lab.implementations import NATIVE_IS_BUILT
 from tests.lab.namespaces import LabError, Node
 from tests.lab.peer import PORT, KeyPair
 
@@ -36,10 +37,13 @@ class Pair(NamedTuple):
 
 
 REFERENCE: Final = Pair("wireguard-go-modern", "wireguard-go-modern")
+NATIVE: Final = Pair("handfast-native", "handfast-native")
+"""Where it is built."""
 PAIRS: Final = (
     REFERENCE,
     Pair("wireguard-go", "wireguard-go"),
     Pair("handfast", "handfast"),
+    NATIVE,
     Pair("handfast-forgetful", "handfast-forgetful"),
     Pair("handfast", "wireguard-go-modern"),
 )
@@ -134,7 +138,7 @@ def run(rounds: int, seconds: float, say: Callable[[str], None]) -> list[Sample]
     samples = []
     with TwoHosts() as hosts:
         for number in range(rounds):
-            for pair in PAIRS:
+            for pair in PAIRS if NATIVE_IS_BUILT else [pair for pair in PAIRS if pair != NATIVE]:
                 started = time.monotonic()
                 values = _measure(hosts, pair, seconds)
                 samples += [Sample(number, pair, name, value) for name, value in values.items()]
@@ -153,6 +157,11 @@ def ratios(samples: list[Sample], pair: Pair, metric: str) -> list[float]:
     """To the reference, round by round."""
     by_round = {(s.round, s.pair): s.value for s in samples if s.metric == metric}
     return [value / by_round[number, REFERENCE] for (number, p), value in by_round.items() if p == pair]
+
+
+def measured(samples: list[Sample]) -> list[Pair]:
+    """All pairs, in their order, but for what need not be built."""
+    return [pair for pair in PAIRS if pair != NATIVE or any(s.pair == NATIVE for s in samples)]
 
 
 def to_json(samples: list[Sample]) -> dict[str, Any]:
@@ -176,7 +185,7 @@ def table(samples: list[Sample]) -> tuple[list[str], list[list[str]]]:
     """Per pair the median of each metric and its ratio to the reference: KeyError where one is missing."""
     columns = ["at both ends", *(f"{metric.name} ({metric.unit})" for metric in METRICS)]
     lines = []
-    for pair in PAIRS:
+    for pair in measured(samples):
         line = [pair.title]
         for metric in METRICS:
             values = [s.value for s in samples if s.pair == pair and s.metric == metric.name]

@@ -35,11 +35,14 @@ with_go() {
 }
 
 build_boringtun() {
+    indented cargo install --locked --root "$2" --version "$1" boringtun-cli
+}
+
+provide_cargo() {
     need gcc=cc libc6-dev=/usr/include/stdio.h
     # Debian's `cargo` is too old in some releases; `cargo-web` is the newer one, where there is such a package.
     cargo_suits || apt_install cargo-web || apt_install cargo
-    cargo_suits || die "boringtun-cli needs cargo >= 1.85, this system has $(cargo --version || echo none)"
-    indented cargo install --locked --root "$2" --version "$1" boringtun-cli
+    cargo_suits || die "boringtun-cli and the native data plane need cargo >= 1.85, this system has $(cargo --version || echo none)"
 }
 
 cargo_suits() { at_least 1.85 "$(cargo --version 2>/dev/null | cut -d' ' -f2)"; }

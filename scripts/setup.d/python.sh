@@ -9,10 +9,17 @@ uv="$uv_home/bin/uv"
 provide_python() {
     [ -x "$uv" ] || install_uv
     [ -x .venv/bin/python ] || make_environment
-    "$uv" sync --quiet --frozen --all-extras
+    synchronise
 }
 
-provide_fuzzer() { "$uv" sync --quiet --frozen --all-extras --group fuzz; }
+provide_fuzzer() { synchronise --group fuzz; }
+
+# The compiled data plane is optional: it is built where a Rust compiler is. uv builds it anew when its files
+# have changed; what it depends on is compiled once for all checkouts.
+synchronise() {
+    cargo_suits && present cc || set -- --no-extra native "$@"
+    CARGO_TARGET_DIR="$cache/cargo" "$uv" sync --quiet --frozen --all-extras "$@"
+}
 
 # Debian refuses pip outside of an environment (PEP 668), so uv gets its own.
 install_uv() {

@@ -7,7 +7,7 @@ coverage; `test_targets.py` tries the seeds and simple variations of them.
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
 from ipaddress import ip_address, ip_network
 from typing import Final
 
@@ -19,13 +19,13 @@ from handfast_tunnel.adapters.uapi import SetParser
 from handfast_tunnel.core.configuration import InterfaceChange, Settings
 from handfast_tunnel.core.endpoint import Endpoint
 from handfast_tunnel.errors import ConfigurationError
+from tests.fuzz.both_planes import PLANE_TARGETS, is_whole, pieces, together
 from tests.fuzz.reviews import SEEDS, reviews
 from tests.unit.core.network import Host, Network
 from tests.unit.core.stranger import STRICT, Scene
 from tests.unit.packets import TCP, UDP, tcp, udp
 
 SCENE: Final = Scene()
-SMALLEST_HEADER: Final = 20
 
 
 def datagrams(data: bytes) -> None:
@@ -56,7 +56,7 @@ class Authenticated:
         nonce = bytes(4) + self._counter.to_bytes(8, "little")
         return header + self._sealer.encrypt(nonce, plaintext, b"")
 
-    def deliver(self, plaintexts: list[bytes]) -> list[bytes]:
+    def deliver(self, plaintexts: list[bytes]) -> Sequence[bytes]:
         device, now = self.host.device, self.host.network.now
         packets = device.receive([self.seal(each) for each in plaintexts], self.peer.endpoint, now)
         device.take_transmissions()
@@ -83,14 +83,14 @@ def plaintexts(data: bytes) -> None:
     for packet in AUTHENTICATED.deliver(list(pieces(data))):
         version = packet[0] >> 4
         assert version in (4, 6)
-        assert _is_whole(packet)
+        assert is_whole(packet)
         source = ip_address(packet[12:16] if version == 4 else packet[8:24])
         assert source in AUTHENTICATED.allowed
 
 
 def inner_packets(data: bytes) -> None:
     """What peers sent together, joined for the TUN, is the same packets when the kernel takes it apart."""
-    packets = [packet for packet in pieces(data) if _is_whole(packet)]
+    packets = [packet for packet in pieces(data) if is_whole(packet)]
     again = [packet for group in coalesce(packets) for packet in _taken_apart(group)]
     assert sorted(map(_essence, again)) == sorted(map(_essence, packets))
 
@@ -114,15 +114,6 @@ def _essence(packet: bytes) -> bytes:
         essence[10:12] = b""
         essence[4:6] = b"" if packet[6] & 0x40 else packet[4:6]
     return bytes(essence)
-
-
-def _is_whole(packet: bytes) -> bool:
-    """`coalesce` is handed only packets as long as their headers say."""
-    if len(packet) < SMALLEST_HEADER:
-        return False
-    if packet[0] >> 4 == 4:
-        return int.from_bytes(packet[2:4], "big") == len(packet)
-    return packet[0] >> 4 == 6 and 40 + int.from_bytes(packet[4:6], "big") == len(packet)
 
 
 def tun_reads(data: bytes) -> None:
@@ -176,19 +167,6 @@ def _refused_or(parse: Callable[[str], object], line: str) -> object | None:
         return None
 
 
-def pieces(data: bytes) -> Iterator[bytes]:
-    """`data` as a list of byte strings: each is a length of two bytes, and so many bytes."""
-    while len(data) >= 2:
-        length = int.from_bytes(data[:2], "big")
-        yield data[2 : 2 + length]
-        data = data[2 + length :]
-
-
-def together(*items: bytes) -> bytes:
-    """The reverse of `pieces`."""
-    return b"".join(len(item).to_bytes(2, "big") + item for item in items)
-
-
 def _tcp_stream() -> list[bytes]:
     return [tcp(b"x" * 100, sequence=1000 + 100 * n, identification=n) for n in range(3)]
 
@@ -212,5 +190,6 @@ TARGETS: Final[dict[str, tuple[Callable[[bytes], None], tuple[bytes, ...]]]] = {
     "configuration": (configuration, (_SET + _PEER, b"drain=true\n\nset=1\n")),
     "reviews": (reviews, SEEDS),
     "words": (words, (b"[fe80::1%eth0]:51820", b"10.0.0.1:1", b"::/0", b"192.168.0.0/16", b"0" * 64)),
+    **PLANE_TARGETS,
 }
 """Each with seeds."""

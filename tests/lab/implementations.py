@@ -6,6 +6,7 @@ import shutil
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from importlib.util import find_spec
 from pathlib import Path
 
 from .namespaces import LabError, Node, Process, wait_until
@@ -13,6 +14,7 @@ from .tools import tool
 
 HANDFAST = Path(sys.executable).with_name("handfast-tunnel")
 """As installed beside the running interpreter."""
+NATIVE_IS_BUILT = find_spec("handfast_native") is not None
 _HURRIED = Path(__file__).with_name("hurried.py")
 _ACCEPTS = " 00010000 "
 """The flag of a listening socket in /proc/net/unix."""
@@ -73,7 +75,15 @@ def _listens(node: Node, interface: str, process: Process) -> bool:
 
 
 def handfast() -> Implementation:
-    return Implementation("handfast", (str(HANDFAST), "-f"), {"LOG_LEVEL": "debug"})
+    """With the data plane in Python, whatever else is installed."""
+    environment = {"LOG_LEVEL": "debug", "HANDFAST_DATA_PLANE": "pure"}
+    return Implementation("handfast", (str(HANDFAST), "-f"), environment)
+
+
+def handfast_native() -> Implementation:
+    """With the compiled data plane: `NATIVE_IS_BUILT` says whether there is one."""
+    native = handfast().with_options(HANDFAST_DATA_PLANE="native")
+    return replace(native, name="handfast-native")
 
 
 def wireguard_go() -> Implementation:
@@ -96,11 +106,12 @@ def boringtun() -> Implementation:
 
 IMPLEMENTATIONS = {
     "handfast": handfast,
+    "handfast-native": handfast_native,
     "wireguard-go": wireguard_go,
     "wireguard-go-modern": wireguard_go_modern,
     "boringtun": boringtun,
 }
-OTHERS = tuple(name for name in IMPLEMENTATIONS if name != "handfast")
+OTHERS = tuple(name for name in IMPLEMENTATIONS if not name.startswith("handfast"))
 """The implementations that Handfast has to get on with."""
 
 

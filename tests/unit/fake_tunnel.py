@@ -7,6 +7,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, cast
 
+from handfast_tunnel.adapters.data_plane import PURE
 from handfast_tunnel.adapters.event_loop import EventLoop
 from handfast_tunnel.core.configuration import InterfaceChange, Settings
 from handfast_tunnel.core.device import Device
@@ -25,6 +26,7 @@ class FakeTunnel:
     def __init__(self, name: str = "wg0") -> None:
         self.name = name
         self.loop = EventLoop()
+        self.plane = PURE
         self.device = Device(Settings())
         self.features = ["TUN: none", "UDP: none"]
         self.incarnation: int | None = 3

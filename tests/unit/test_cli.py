@@ -83,6 +83,19 @@ def test_timers(arguments: list[str], environment: dict[str, str], timers: str) 
     assert parse([*arguments, "wg0"], environment).settings.timers == timers
 
 
+@pytest.mark.parametrize(
+    ("arguments", "environment", "choice"),
+    [
+        ([], {}, "auto"),
+        (["--data-plane", "pure"], {"HANDFAST_DATA_PLANE": "native"}, "pure"),
+        (["--data-plane=native"], {}, "native"),
+        ([], {"HANDFAST_DATA_PLANE": "native"}, "native"),
+    ],
+)
+def test_data_plane(arguments: list[str], environment: dict[str, str], choice: str) -> None:
+    assert parse([*arguments, "wg0"], environment).data_plane == choice
+
+
 def test_shared_networks() -> None:
     networks = "10.0.0.0/8, fd00::/8"
     assert parse(["wg0"], {"HANDFAST_SHARED_NETWORKS": networks}).settings.shared_networks == (
@@ -108,6 +121,8 @@ def test_announce(text: str, announce: bool) -> None:
         (["--metrics", "localhost:1", "wg0"], {}, "--metrics: 'localhost:1' is not an address and port"),
         (["--timers", "slow", "wg0"], {}, "--timers=slow: choose recovery or strict"),
         (["wg0"], {"HANDFAST_TIMERS": "slow"}, "HANDFAST_TIMERS=slow: choose recovery or strict"),
+        (["--data-plane", "C", "wg0"], {}, "--data-plane=C: choose auto, pure or native"),
+        (["wg0"], {"HANDFAST_DATA_PLANE": "C"}, "HANDFAST_DATA_PLANE=C: choose auto, pure or native"),
         (["wg0"], {"HANDFAST_ANNOUNCE": "auto"}, "HANDFAST_ANNOUNCE=auto: choose always or never"),
         (["wg0"], {"WG_TUN_FD": "x"}, "WG_TUN_FD: 'x' is not a number"),
     ],
@@ -191,7 +206,8 @@ STATUS: dict[str, Any] = {
         "total": {"udp_queue": 123_456, "tun_queue": 200, "tun_host": 4},
     },
     "settings": {"timers": "recovery", "announce": True, "burst_per_second": 500.0},
-    "data_plane": ["TUN: none"],
+    "data_plane": "native",
+    "features": ["TUN: none"],
     "recovery": {"total": 3, "pending": 1, "waiting": 1, "recovered": 1},
     "peers": [
         {
@@ -258,6 +274,7 @@ def test_status_is_a_table_of_80_columns() -> None:
         "wg0: serving on port 51820, 2 peers, public key",
         f"  {KEY}",
         "  incarnation 12; packets lost in queues: 1200 at its takeover, 123660 in all",
+        "  data plane: native",
         "  recovery: 1 of 3 peers back, 1 in progress, 1 left to come by themselves",
         "",
         "PEER         ENDPOINT                    RECOVERY  HANDSHAKE  RECEIVED      SENT",
@@ -270,7 +287,11 @@ def test_status_before_any_configuration() -> None:
     progress = {"total": 0, "pending": 0, "waiting": 0, "recovered": 0}
     fresh = {**STATUS, "public_key": None, "peers": [], "frozen": True, "recovery": progress}
     fresh["incarnation"] = None
-    assert format_status(fresh) == ["wg0: frozen on port 51820, 0 peers, public key", "  not set yet"]
+    assert format_status(fresh) == [
+        "wg0: frozen on port 51820, 0 peers, public key",
+        "  not set yet",
+        "  data plane: native",
+    ]
 
 
 @pytest.mark.parametrize(

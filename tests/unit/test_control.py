@@ -136,7 +136,7 @@ def test_status(tunnel: FakeTunnel, monkeypatch: pytest.MonkeyPatch) -> None:
     assert answer["queue_drops"]["at_takeover"] == {"udp_queue": 2, "tun_queue": 1, "tun_host": 0}
     assert answer["queue_drops"]["total"] == {"udp_queue": 4, "tun_queue": 3, "tun_host": 0}
     assert answer["settings"] == {"timers": "recovery", "announce": True, "burst_per_second": 500.0}
-    assert answer["data_plane"] == ["TUN: none", "UDP: none"]
+    assert (answer["data_plane"], answer["features"]) == ("pure", ["TUN: none", "UDP: none"])
     assert answer["recovery"] == {"total": 1, "pending": 0, "waiting": 0, "recovered": 1}
     assert 1 <= answer["peers"][0].pop("received_age") < 60
     assert answer["peers"] == [

@@ -83,9 +83,10 @@ def test_counters(tunnel: FakeTunnel, port: int) -> None:
     assert value(samples, "handfast_bytes_total", direction="sent") == 7
 
 
-def test_incarnation_and_what_a_takeover_lost(tunnel: FakeTunnel, port: int) -> None:
+def test_incarnation_data_plane_and_what_a_takeover_lost(tunnel: FakeTunnel, port: int) -> None:
     samples = scrape(port)
     assert value(samples, "handfast_incarnation") == 3
+    assert value(samples, "handfast_data_plane_info", kind="pure") == 1
     assert value(samples, "handfast_takeover_dropped_packets", reason="udp_queue") == 2
     tunnel.incarnation = None
     assert "handfast_incarnation" not in {name for name, _ in scrape(port)}

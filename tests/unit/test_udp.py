@@ -16,14 +16,9 @@ from hypothesis import strategies as st
 
 from handfast_tunnel.adapters import udp
 from handfast_tunnel.adapters.checksum import complement, word_sum
+from handfast_tunnel.adapters.data_plane import MAX_SEGMENTED_BYTES, MAX_SEGMENTS, PURE, PacketPlane
 from handfast_tunnel.adapters.tun import Tun
-from handfast_tunnel.adapters.udp import (
-    MAX_SEGMENTED_BYTES,
-    MAX_SEGMENTS,
-    RECEIVE_DATAGRAMS,
-    UDP_SEGMENT,
-    UdpSockets,
-)
+from handfast_tunnel.adapters.udp import RECEIVE_DATAGRAMS, UDP_SEGMENT, UdpSockets
 from handfast_tunnel.core.endpoint import Endpoint
 from handfast_tunnel.core.interface import Transmission
 
@@ -41,8 +36,8 @@ hosts = pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
 
 
 @contextmanager
-def pair(disabled: str = "") -> Iterator[tuple[UdpSockets, UdpSockets]]:
-    left, right = UdpSockets(disabled.split(",")), UdpSockets(disabled.split(","))
+def pair(disabled: str = "", plane: PacketPlane = PURE) -> Iterator[tuple[UdpSockets, UdpSockets]]:
+    left, right = (UdpSockets(disabled.split(","), plane) for _ in range(2))
     left.bind(0)
     right.bind(0)
     try:
@@ -52,9 +47,9 @@ def pair(disabled: str = "") -> Iterator[tuple[UdpSockets, UdpSockets]]:
         right.close()
 
 
-def received(sockets: UdpSockets, count: int) -> list[tuple[list[bytes], Endpoint, int]]:
+def received(sockets: UdpSockets, count: int) -> list[tuple[Sequence[bytes], Endpoint, int]]:
     """What comes until there are `count` datagrams."""
-    batches: list[tuple[list[bytes], Endpoint, int]] = []
+    batches: list[tuple[Sequence[bytes], Endpoint, int]] = []
     while sum(len(datagrams) for datagrams, _, _ in batches) < count:
         ready, _, _ = select.select(sockets.filenos, [], [], 5)
         assert ready, f"{batches} came, not {count} datagrams"
@@ -63,7 +58,7 @@ def received(sockets: UdpSockets, count: int) -> list[tuple[list[bytes], Endpoin
     return batches
 
 
-def all_datagrams(batches: Sequence[tuple[list[bytes], Endpoint, int]]) -> list[bytes]:
+def all_datagrams(batches: Sequence[tuple[Sequence[bytes], Endpoint, int]]) -> list[bytes]:
     return [datagram for datagrams, _, _ in batches for datagram in datagrams]
 
 
@@ -161,13 +156,16 @@ def runs_of_sizes(draw: st.DrawFn) -> list[bytes]:
 
 @given(runs_of_sizes())
 def test_runs_are_what_udp_segment_can_carry(datagrams: list[bytes]) -> None:
-    runs = list(udp._equal_runs(datagrams))
-    assert [datagram for run in runs for datagram in run] == datagrams
+    runs = list(PURE.runs(datagrams))
+    assert [datagram for run in runs for datagram in run.buffers] == datagrams
     for run in runs:
-        assert len({len(datagram) for datagram in run[:-1]}) <= 1
-        assert len(run) == 1 or 0 < len(run[-1]) <= len(run[0])
-        assert len(run) <= MAX_SEGMENTS
-        assert len(run) == 1 or sum(map(len, run)) <= MAX_SEGMENTED_BYTES
+        sizes = list(map(len, run.buffers))
+        assert len(sizes) == run.datagrams
+        assert {*sizes[:-1]} <= {run.size}
+        assert run.datagrams == 1 or 0 < sizes[-1] <= run.size
+        assert run.datagrams <= MAX_SEGMENTS
+        assert run.datagrams == 1 or sum(sizes) <= MAX_SEGMENTED_BYTES
+        assert [single.buffers for single in run.single()] == [(each,) for each in run.buffers]
 
 
 # --- local addresses ------------------------------------------------------------------------------

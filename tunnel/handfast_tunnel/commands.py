@@ -161,6 +161,7 @@ def format_status(status: Mapping[str, Any]) -> list[str]:
             f"  incarnation {status['incarnation']}; packets lost in queues: "
             f"{lost['at_takeover']} at its takeover, {lost['total']} in all"
         )
+    lines.append(f"  data plane: {status['data_plane']}")
     if "role" in status:
         offering = ", offering to hand over" if status["offering"] else ""
         at = f"at term {status['term']}, generation {status['generation']}"

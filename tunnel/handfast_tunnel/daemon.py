@@ -12,6 +12,7 @@ from typing import NamedTuple, Protocol
 
 from . import __version__
 from .adapters import control, metrics_server, uapi_server
+from .adapters.data_plane import PacketPlane, choose
 from .adapters.event_loop import EventLoop
 from .adapters.keeper import Keeper, KeeperLine
 from .adapters.local_server import remove
@@ -47,19 +48,22 @@ def run(options: Options) -> int:
     protect_secrets()
     spread_garbage_collection()
     configure_logging(options.interface, options.log_level)
+    plane = choose(options.data_plane)  # before the keeper forks: its workers need not import anything
     background = None if options.foreground else go_to_background(keep_output=options.keep_output)
     if options.state is None:
-        return _serve(options, background, None)
+        return _serve(options, plane, background, None)
     detach = background.detach if background else lambda: None
-    work = functools.partial(_serve, options, background)
+    work = functools.partial(_serve, options, plane, background)
     return Keeper(work, options.restart_limit, detach, Notifier(os.environ), rehearse).run()
 
 
-def _serve(options: Options, background: Background | None, line: KeeperLine | None) -> int:
+def _serve(
+    options: Options, plane: PacketPlane, background: Background | None, line: KeeperLine | None
+) -> int:
     """One process's life as the tunnel; with a keeper, one worker's."""
     is_first = line is None or not line.inherited
     try:
-        tunnel, servers = _open(options, line)
+        tunnel, servers = _open(options, plane, line)
     except HandfastError as error:
         if background is None or not is_first:
             print(f"handfast-tunnel: {error}", file=sys.stderr)
@@ -79,10 +83,10 @@ def _serve(options: Options, background: Background | None, line: KeeperLine | N
     return status
 
 
-def _open(options: Options, line: KeeperLine | None) -> tuple[Tunnel, list[_Server]]:
+def _open(options: Options, plane: PacketPlane, line: KeeperLine | None) -> tuple[Tunnel, list[_Server]]:
     """Opens what is not inherited, and has the keeper hold what is opened."""
     inherited = line.inherited if line else {}
-    tun = _open_tun(options, inherited.get("tun"))
+    tun = _open_tun(options, plane, inherited.get("tun"))
     name = options.interface if options.tun_fd is None else tun.name  # it may be renamed; its files are not
     listeners = _open_listeners(name, options, inherited)
     if line is not None and not inherited:
@@ -96,7 +100,7 @@ def _open(options: Options, line: KeeperLine | None) -> tuple[Tunnel, list[_Serv
         if line is not None:
             line.can_be_replaced = outliving is not None
             life = line
-        tunnel = Tunnel(tun, EventLoop(), options.settings, life, memory, outliving)
+        tunnel = Tunnel(tun, EventLoop(), options.settings, life, memory, outliving, plane=plane)
         return tunnel, _start_servers(tunnel, listeners, options, line)
     except Exception:
         if not inherited:
@@ -104,9 +108,11 @@ def _open(options: Options, line: KeeperLine | None) -> tuple[Tunnel, list[_Serv
         raise
 
 
-def _open_tun(options: Options, inherited: int | None) -> Tun:
+def _open_tun(options: Options, plane: PacketPlane, inherited: int | None) -> Tun:
     descriptor = options.tun_fd if inherited is None else inherited
-    return Tun.create(options.interface) if descriptor is None else Tun.from_descriptor(descriptor)
+    if descriptor is None:
+        return Tun.create(options.interface, plane=plane)
+    return Tun.from_descriptor(descriptor, plane=plane)
 
 
 def _memory(interface: str, options: Options, line: KeeperLine) -> tuple[Memory | None, Outliving | None]:

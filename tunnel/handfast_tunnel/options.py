@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final, Literal, NamedTuple
 
+from .adapters.data_plane import CHOICES, Choice
 from .adapters.keeper import RestartLimit
 from .adapters.text import parse_endpoint, parse_number, parse_prefix
 from .core.configuration import Prefix, Settings
@@ -32,6 +33,7 @@ options:
   --state-on-disk             even if DIRECTORY is not in memory
   --restart-limit N/SECONDS   give up when more workers die, 5/60
   --timers recovery|strict    strict: no timers but those of the paper
+  --data-plane NAME           pure, native, or auto: native where installed
   --version, -h, --help
 
 environment:
@@ -40,6 +42,7 @@ environment:
   WG_TUN_FD, WG_UAPI_FD       an open TUN device, a configuration socket
   HANDFAST_STATE_DIR          as --state; /run/handfast if neither is given
   HANDFAST_TIMERS             as --timers
+  HANDFAST_DATA_PLANE         as --data-plane
   HANDFAST_ANNOUNCE           always, or never: greet known endpoints at start
   HANDFAST_SHARED_NETWORKS    addresses that all clients may share, 10.0.0.0/8
   HANDFAST_DISABLE            kernel features to avoid, as udp_gso,udp_gro
@@ -74,6 +77,7 @@ class Options(NamedTuple):
     """It was asked for: without it there is no start."""
     state_on_disk: bool
     restart_limit: RestartLimit
+    data_plane: Choice
     tun_fd: int | None
     uapi_fd: int | None
 
@@ -86,7 +90,7 @@ def parse(arguments: Sequence[str], environment: Mapping[str, str]) -> Options:
     rest = iter(arguments)
     for argument in rest:
         name, equals, value = argument.partition("=")
-        if name in {"--metrics", "--restart-limit", "--state", "--timers"}:
+        if name in {"--data-plane", "--metrics", "--restart-limit", "--state", "--timers"}:
             values[name] = value if equals else _value(name, next(rest, None))
         elif argument in {"-f", "--foreground", "--metrics-per-peer", "--state-on-disk"}:
             flags.add(argument)
@@ -112,6 +116,7 @@ def parse(arguments: Sequence[str], environment: Mapping[str, str]) -> Options:
         state_on_disk="--state-on-disk" in flags,
         state_required=bool(state),
         restart_limit=_restart_limit(values.get("--restart-limit")),
+        data_plane=data_plane(values.get("--data-plane"), environment),
         log_level=LOG_LEVELS.get(level, logging.WARNING),
         keep_output=level not in {"", "silent"},
         tun_fd=_descriptor(environment, "WG_TUN_FD"),
@@ -132,6 +137,15 @@ def _timers(option: str | None, environment: Mapping[str, str]) -> Timers:
             f"{'HANDFAST_TIMERS' if option is None else '--timers'}={text}: choose recovery or strict"
         )
     return TIMERS[text]
+
+
+def data_plane(option: str | None, environment: Mapping[str, str]) -> Choice:
+    """Raises StartError."""
+    text = option or environment.get("HANDFAST_DATA_PLANE") or "auto"
+    if text not in CHOICES:
+        name = "HANDFAST_DATA_PLANE" if option is None else "--data-plane"
+        raise StartError(f"{name}={text}: choose auto, pure or native")
+    return CHOICES[text]
 
 
 def _announce(environment: Mapping[str, str]) -> bool:

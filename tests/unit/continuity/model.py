@@ -15,7 +15,8 @@ from unittest.mock import patch
 from handfast_tunnel.continuity.layout import KEYPAIRS, PEER_WORDS, KeypairSlot, PeerSlot
 from handfast_tunnel.continuity.slots import SlotNumbers
 from handfast_tunnel.continuity.storage import Position
-from handfast_tunnel.core import batch, build_up, handshake, noise, transport
+from handfast_tunnel.core import build_up, handshake, noise
+from handfast_tunnel.core.batch import PureSealer
 from handfast_tunnel.core.configuration import InterfaceChange, PeerChange, Settings
 from handfast_tunnel.core.endpoint import Endpoint
 from handfast_tunnel.core.messages import TYPE_INITIATION, TYPE_TRANSPORT
@@ -86,9 +87,11 @@ class History:
 
     def _listen(self) -> ExitStack:
         """Looks on where keys are used."""
-        seal, create, new = batch.seal_batch, noise.create_initiation, Keypair.__init__
+        seal, create, new = PureSealer.seal_batch, noise.create_initiation, Keypair.__init__
 
-        def seal_batch(sealer: Any, receiver: int, base: int, packets: Sequence[bytes], mtu: int) -> Any:
+        def seal_batch(
+            sealer: PureSealer, receiver: int, base: int, packets: Sequence[bytes], mtu: int
+        ) -> list[bytes]:
             self._note_sealed(receiver, base, len(packets))
             return seal(sealer, receiver, base, packets, mtu)
 
@@ -98,11 +101,11 @@ class History:
             self._note_stamp(key.public, peer, stamp)
             return create(key, peer, static, index, stamp, own)
 
-        def new_keypair(keypair: Any, peer: Any, facts: Any, numbers: Any) -> None:
+        def new_keypair(keypair: Any, peer: Any, facts: Any, numbers: Any, plane: Any) -> None:
             for client in self.clients:
                 if client.key.public == peer.public_key:
                     self.births.setdefault(facts.local_index, self._origin(client))
-            new(keypair, peer, facts, numbers)
+            new(keypair, peer, facts, numbers, plane)
 
         def resume_and_look(interface: Any, peer: Any, now: float) -> bool:
             """Only sessions of the configuration that this process has are resumed."""
@@ -116,7 +119,7 @@ class History:
 
         listening = ExitStack()
         listening.enter_context(torn_stores())
-        listening.enter_context(patch.object(transport, "seal_batch", seal_batch))
+        listening.enter_context(patch.object(PureSealer, "seal_batch", seal_batch))
         listening.enter_context(patch.object(handshake, "create_initiation", create_initiation))
         listening.enter_context(patch.object(Keypair, "__init__", new_keypair))
         listening.enter_context(patch.object(build_up, "resume", resume_and_look))

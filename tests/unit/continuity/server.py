@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from ipaddress import IPv4Address
 from math import inf
@@ -30,7 +30,7 @@ class Server(Host):
     def __init__(self, network: Network, settings: Settings, state: StateDouble) -> None:
         self.state = state
         self.alive = False
-        self.waiting: list[tuple[list[bytes], Endpoint, int]] = []
+        self.waiting: list[tuple[Sequence[bytes], Endpoint, int]] = []
         """What the kernel's queue holds while no worker reads it."""
         self.former: tuple[Device, int, Lineage] | None = None
         """A process that hangs and still owns the state."""
@@ -214,7 +214,7 @@ class Server(Host):
                     self.build()
                 super().turn()
 
-    def deliver(self, datagrams: list[bytes], source: Endpoint, traffic_class: int = 0) -> None:
+    def deliver(self, datagrams: Sequence[bytes], source: Endpoint, traffic_class: int = 0) -> None:
         """A crash can come before each packet that is written to the TUN."""
         if not self.alive:
             self.waiting.append((datagrams, source, traffic_class))

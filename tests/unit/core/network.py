@@ -13,13 +13,14 @@ put there again from anywhere. A host takes its turns as `adapters/tunnel.py` do
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from hashlib import blake2s
 from ipaddress import IPv4Address
 from math import inf
 from random import Random
 
+from handfast_tunnel.adapters.data_plane import PURE, PacketPlane
 from handfast_tunnel.continuity.storage import Memory, PlainMemory
 from handfast_tunnel.core.configuration import InterfaceChange, PeerChange, Prefix, Settings
 from handfast_tunnel.core.device import Device, Transmission
@@ -97,7 +98,7 @@ class Host:
     def boot(self, *, up: bool = True) -> None:
         """A new process: nothing is left of the former but the configuration and `memory`."""
         self.incarnation += 1
-        self.device = Device(self.settings, self.memory, Random(self.incarnation))
+        self.device = Device(self.settings, self.memory, Random(self.incarnation), self.network.plane)
         self._set_clock()
         if up:
             self.device.up(self.network.now)
@@ -158,7 +159,7 @@ class Host:
         self.turn()
         return count
 
-    def deliver(self, datagrams: list[bytes], source: Endpoint, traffic_class: int = 0) -> None:
+    def deliver(self, datagrams: Sequence[bytes], source: Endpoint, traffic_class: int = 0) -> None:
         """Datagrams that reach its socket together."""
         local = IPv4Address(self.endpoint.host).packed
         source = source._replace(local=local, interface=1)
@@ -190,7 +191,8 @@ class Host:
 class Network:
     """Hosts by address, what is on its way between them, and the time."""
 
-    def __init__(self, seed: int = 0) -> None:
+    def __init__(self, seed: int = 0, plane: PacketPlane = PURE) -> None:
+        self.plane = plane
         self.now = START
         self.random = Random(seed)
         self.hosts: dict[tuple[str, int, int], Host] = {}

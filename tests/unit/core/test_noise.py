@@ -5,10 +5,9 @@ from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
-from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 
+from handfast_tunnel.adapters.data_plane import PacketPlane
 from handfast_tunnel.core import noise
-from handfast_tunnel.core.batch import open_batch, seal_batch
 from handfast_tunnel.core.cookies import add_macs
 from handfast_tunnel.core.messages import (
     Initiation,
@@ -19,6 +18,7 @@ from handfast_tunnel.core.messages import (
     unpack_response,
 )
 from handfast_tunnel.core.tai64n import pack_stamp
+from tests.unit.planes import planes
 
 from .vectors import standards, wireguard_go
 
@@ -102,16 +102,19 @@ def test_both_sides_derive_the_same_keys_crosswise(captured: Captured) -> None:
     assert initiator == noise.TransportKeys(responder.receive, responder.send)
 
 
-def test_transport_messages_are_byte_for_byte_those_of_wireguard_go(captured: Captured) -> None:
+@planes
+def test_transport_messages_are_byte_for_byte_those_of_wireguard_go(
+    captured: Captured, plane: PacketPlane
+) -> None:
     ours = {"initiator": captured.completed(), "responder": captured.answered()[1]}
     receiver = {"initiator": captured.response.sender, "responder": captured.initiation.sender}
     counters = {"initiator": 0, "responder": 0}
     for message in captured.vector["transport"]:
         side = message["from"]
-        aead = ChaCha20Poly1305(ours[side].send)
-        sealed = seal_batch(aead, receiver[side], counters[side], [message["packet"]], MTU)
-        assert sealed == [message["wire"]]
-        (counter,), (plaintext,) = open_batch(aead, [message["wire"]])
+        key = ours[side].send
+        sealed = plane.sealer(key).seal_batch(receiver[side], counters[side], [message["packet"]], MTU)
+        assert list(sealed) == [message["wire"]]
+        (counter,), (plaintext,) = plane.opener(key).open_batch([message["wire"]])
         assert counter == counters[side]
         assert plaintext.startswith(message["packet"])
         counters[side] += 1

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from handfast_tunnel.continuity.storage import KeypairFacts, PlainKeypairNumbers, PlainMemory
+from handfast_tunnel.core.batch import PureBatches
 from handfast_tunnel.core.constants import REJECT_AFTER_MESSAGES, REKEY_AFTER_TIME
 from handfast_tunnel.core.peer import Peer
 from handfast_tunnel.core.session import Keypair
@@ -19,7 +20,7 @@ from .network import START
 def keypair(numbers: Any = None, *, initiator: bool = True) -> Keypair:
     peer = Peer(b"p" * 32, PlainMemory(), Schedule(), Random(0))
     facts = KeypairFacts(b"s" * 32, b"r" * 32, 1, 2, initiator, START, REKEY_AFTER_TIME)
-    return Keypair(peer, facts, numbers or PlainKeypairNumbers())
+    return Keypair(peer, facts, numbers or PlainKeypairNumbers(), PureBatches())
 
 
 def test_dies_at_180_s() -> None:

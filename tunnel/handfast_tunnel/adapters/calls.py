@@ -122,7 +122,8 @@ def _interface_status(tunnel: Tunnel) -> dict[str, Any]:
             "announce": device.settings.announce,
             "burst_per_second": device.settings.burst_per_second,
         },
-        "data_plane": tunnel.features,
+        "data_plane": tunnel.plane.name,
+        "features": tunnel.features,
     }
 
 

@@ -16,7 +16,13 @@ from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from prometheus_client import CollectorRegistry, ProcessCollector, make_wsgi_app
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    InfoMetricFamily,
+    Metric,
+)
 from prometheus_client.registry import Collector
 
 from ..core.constants import REJECT_AFTER_TIME
@@ -52,6 +58,7 @@ class Snapshot:
 
     interface: str
     incarnation: int | None
+    data_plane: str
     statistics: Statistics
     at_takeover: dict[str, int]
     """Packets lost in the kernel's queues while the present worker took over, by reason."""
@@ -82,7 +89,16 @@ def take_snapshot(
             numbers += [_numbers(tunnel.name, peer, names or {}) for peer in step[: limit - start]]
         yield
     statistics, at_takeover = deepcopy(tunnel.device.statistics), dict(tunnel.drops.at_takeover)
-    return Snapshot(tunnel.name, tunnel.incarnation, statistics, at_takeover, states, interrupted, numbers)
+    return Snapshot(
+        tunnel.name,
+        tunnel.incarnation,
+        tunnel.plane.name,
+        statistics,
+        at_takeover,
+        states,
+        interrupted,
+        numbers,
+    )
 
 
 def _state(peer: Peer, oldest_session: int) -> str:
@@ -112,6 +128,9 @@ class SnapshotCollector(Collector):
         yield from _recovery(snapshot)
         yield from _takeover(snapshot)
         yield from _traffic(snapshot.statistics)
+        yield InfoMetricFamily(
+            "handfast_data_plane", "What seals and opens packets.", value={"kind": snapshot.data_plane}
+        )
         if self._per_peer:
             yield from _peer_series(snapshot.peers)
 

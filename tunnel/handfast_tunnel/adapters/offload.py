@@ -11,9 +11,11 @@ segment first: what was corrupted before it entered the tunnel must stay recogni
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from functools import cache
+from itertools import islice
 from math import gcd
+from operator import mul
 from struct import Struct
 from typing import Final
 
@@ -128,27 +130,30 @@ def _header_length(packet: Buffer, start: int, protocol: int) -> int:
     raise MalformedPacketError(f"a transport header at {start} in a packet of {len(packet)} bytes")
 
 
-def coalesce(packets: Iterable[bytes], *, tcp: bool = True, udp: bool = True) -> list[list[bytes]]:
+def coalesce(packets: Sequence[bytes], *, tcp: bool = True, udp: bool = True) -> list[list[bytes]]:
     """Group IP packets, each as long as its header says, so that `joined` can make one of every group.
 
     Packets of one flow keep their order; flows may overtake each other.
     """
     runs: list[_Run] = []
     flows: dict[bytes, _Run] = {}
-    for packet in packets:
+    position = 0
+    while position < len(packets):
+        packet = packets[position]
         if packet[0] == IPV4_WITHOUT_OPTIONS:
             flow, protocol, start = packet[12:24], packet[9], IPV4_HEADER
         elif packet[0] >> 4 == 6:
             flow, protocol, start = packet[8:44], packet[6], IPV6_HEADER
         else:
-            runs.append(_Run(packet))
-            continue
+            flow, protocol, start = b"", 0, 0
         run = flows.get(flow)
-        if run is None or not run.take(packet):
+        taken = run.take(packets, position) if run is not None else 0
+        if not taken:
             run = _Run(packet, start, protocol)
             runs.append(run)
             if (protocol == TCP and tcp) or (protocol == UDP and udp):
                 flows[flow] = run
+        position += taken or 1
     return [group for run in runs for group in run.groups()]
 
 
@@ -185,23 +190,32 @@ class _Run:
         self.protocol = protocol
         self.header_length = 0
 
-    def take(self, packet: bytes) -> bool:
-        """Append `packet` if it may follow."""
+    def take(self, packets: Sequence[bytes], position: int) -> int:
+        """Append those from `position` on that may follow; how many."""
         if not self.header_length:
             self._lead()
-        size = len(packet) - self.header_length
-        if not 0 < size <= self.segment:
-            return False
-        number = int.from_bytes(packet, "little")
-        if number & self.mask != self.template or not self._is_next(packet):
-            return False
-        packets = self.packets
-        self.total += number * _WEIGHTS[len(packets)]
-        packets.append(packet)
-        is_last = size < self.segment or (self.protocol == TCP and packet[self.start + 13] & PSH)
-        if is_last or len(packets) == MAX_SEGMENTS or len(packet) + len(packets) * size > MAX_PACKET:
+        if not self.segment:
+            return 0
+        mine, end, segment = self.packets, self.header_length, self.segment
+        mask, template, flags = self.mask, self.template, self.start + 13
+        is_tcp, is_next, from_bytes = self.protocol == TCP, self._is_next, int.from_bytes
+        longest = min(MAX_SEGMENTS, (MAX_PACKET - end) // segment)
+        before, numbers = len(mine), []
+        for packet in islice(packets, position, position + longest - before):
+            if not 0 < len(packet) - end <= segment or not is_next(packet):
+                break
+            number = from_bytes(packet, "little")
+            if number & mask != template:
+                break
+            mine.append(packet)
+            numbers.append(number)
+            if len(packet) - end < segment or (is_tcp and packet[flags] & PSH):
+                self.segment = 0
+                break
+        if len(mine) == longest:
             self.segment = 0
-        return True
+        self.total += sum(map(mul, numbers, _WEIGHTS[before:]))
+        return len(numbers)
 
     def _lead(self) -> None:
         first, start, protocol = self.packets[0], self.start, self.protocol

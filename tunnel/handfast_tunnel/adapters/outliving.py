@@ -10,6 +10,7 @@ from ..continuity.packed_configuration import PackedConfiguration, pack
 from ..continuity.saved_configuration import SavedConfiguration
 from ..continuity.state_file import StateFile
 from ..core.device import Device
+from .data_plane import PacketPlane
 from .keeper import KeeperLine, NotHeldError
 from .udp import UdpSockets
 
@@ -97,13 +98,13 @@ class Outliving:
         if self._configuration is not None:
             yield from self._configuration.save(pack(device))
 
-    def adopt_sockets(self) -> UdpSockets | None:
+    def adopt_sockets(self, plane: PacketPlane) -> UdpSockets | None:
         """Those that a former worker bound, once."""
         inherited = self._line.inherited
         descriptors = [inherited.pop(name) for name in _SOCKETS if name in inherited]
         if not descriptors:
             return None
-        self._adopted = sockets = UdpSockets()
+        self._adopted = sockets = UdpSockets(plane=plane)
         sockets.adopt(descriptors)
         return sockets
 

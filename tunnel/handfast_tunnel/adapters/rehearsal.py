@@ -21,6 +21,7 @@ from ..core.device import Device
 from ..core.endpoint import Endpoint
 from ..core.noise import static_key
 from .checksum import complement, word_sum
+from .data_plane import PURE
 from .drops import Drops
 from .event_loop import EventLoop
 from .link import LinkWatcher
@@ -112,7 +113,7 @@ def _rehearse_adapters(packets: list[bytes]) -> None:
             opened.enter_context(each) for each in socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
         )
         near.setblocking(False)
-        tun = Tun(near.fileno(), LOOPBACK, IFF_TUN | IFF_NO_PI, ())
+        tun = Tun(near.fileno(), LOOPBACK, IFF_TUN | IFF_NO_PI, (), PURE, large_reads=False)
         udp, loop = opened.enter_context(closing(UdpSockets())), opened.enter_context(closing(EventLoop()))
         link = opened.enter_context(closing(LinkWatcher(LOOPBACK)))
         kind = socket.SOCK_DGRAM | socket.SOCK_NONBLOCK

@@ -16,10 +16,13 @@ from fcntl import ioctl
 from struct import Struct
 from typing import Final, Self
 
+from ..core.data_plane import Batch
 from ..errors import HandfastError, StartError
+from .checksum import Buffer
+from .data_plane import PURE, PacketPlane
 from .features import disabled_features
 from .link import set_queue_length
-from .offload import PLAIN_VNET_HEADER, VNET_HEADER, MalformedPacketError, coalesce, joined, split
+from .offload import PLAIN_VNET_HEADER, VNET_HEADER
 
 TUN_PATH: Final = "/dev/net/tun"
 DEFAULT_MTU: Final = 1420
@@ -44,6 +47,8 @@ QUEUE_LENGTH: Final = 1000
 READ_PACKETS: Final = 128
 """One batch ends after this many packets, so that the other direction gets its turn."""
 READ_BYTES: Final = VNET_HEADER.size + 65535
+READ_AT_ONCE: Final = 180_000
+"""The same for bytes: 128 packets of 1400."""
 
 _REQUEST = Struct("=16sH22x")
 _NUMBER_REQUEST = Struct("=16si20x")
@@ -57,20 +62,27 @@ class LinkDeletedError(HandfastError):
 class Tun:
     """One TUN device, non-blocking.
 
-    `large_reads` lets the kernel hand over unsegmented packets. Measured for packets of 1400 bytes: to cut
-    them out and sum them up in Python takes 3.2 us each, to let the kernel do it and read one by one 2.0 us.
-    So it is off, until the packets are cut by compiled code.
+    The kernel may hand over unsegmented packets. Measured for packets of 1400 bytes: to cut them out and sum
+    them up in Python takes 3.2 us each, to let the kernel do it and read one by one 2.0 us. So only a data
+    plane that is compiled asks for them; `large_reads` decides otherwise.
     """
 
     def __init__(
-        self, fd: int, name: str, flags: int, disabled: Collection[str], *, large_reads: bool = False
+        self,
+        fd: int,
+        name: str,
+        flags: int,
+        disabled: Collection[str],
+        plane: PacketPlane,
+        *,
+        large_reads: bool,
     ) -> None:
         self.name = name
         self.dropped_packets = 0
         """Packets that the kernel refused: no room, the link is down, or they were malformed."""
         self._fd = fd
-        has_headers = bool(flags & IFF_VNET_HDR)
-        self._headroom = PLAIN_VNET_HEADER if has_headers else b""
+        self._plane = plane
+        self._has_headers = has_headers = bool(flags & IFF_VNET_HDR)
         offloads = _supported_offloads(fd, disabled) if has_headers else 0
         self.lacks = _lacking(has_headers, offloads, disabled)
         """The features that nobody disabled and the kernel does not have."""
@@ -87,7 +99,8 @@ class Tun:
         mtu: int = DEFAULT_MTU,
         disabled: Collection[str] | None = None,
         *,
-        large_reads: bool = False,
+        plane: PacketPlane = PURE,
+        large_reads: bool | None = None,
     ) -> Self:
         """Create the interface `name`, or attach to one that persists. Raises StartError."""
         if not _NAME.fullmatch(name) or name in {".", ".."}:
@@ -95,11 +108,12 @@ class Tun:
                 f"{name!r} cannot name an interface: use 1 to 15 characters without blanks, '/', ':' or '%'"
             )
         disabled = disabled_features() if disabled is None else disabled
+        large_reads = plane.takes_large_reads if large_reads is None else large_reads
         flags = IFF_TUN | IFF_NO_PI | (0 if "vnet_hdr" in disabled else IFF_VNET_HDR)
         fd = _open_clone_device()
         try:
             flags = _attach(fd, name, flags)
-            tun = cls(fd, name, flags, disabled, large_reads=large_reads)
+            tun = cls(fd, name, flags, disabled, plane, large_reads=large_reads)
             set_queue_length(name, QUEUE_LENGTH)
             tun.mtu = mtu
         except OSError as error:
@@ -109,7 +123,7 @@ class Tun:
 
     @classmethod
     def from_descriptor(
-        cls, fd: int, disabled: Collection[str] | None = None, *, large_reads: bool = False
+        cls, fd: int, disabled: Collection[str] | None = None, *, plane: PacketPlane = PURE
     ) -> Self:
         """Take over a descriptor that another process attached; the MTU stays as it is. Raises StartError."""
         try:
@@ -124,12 +138,13 @@ class Tun:
         os.set_blocking(fd, False)
         os.set_inheritable(fd, False)
         disabled = disabled_features() if disabled is None else disabled
-        return cls(fd, raw_name.rstrip(b"\0").decode(), flags, disabled, large_reads=large_reads)
+        name = raw_name.rstrip(b"\0").decode()
+        return cls(fd, name, flags, disabled, plane, large_reads=plane.takes_large_reads)
 
     @property
     def features(self) -> str:
         """What makes batches possible here, as a sentence for the log."""
-        if not self._headroom:
+        if not self._has_headers:
             return "TUN: one packet per call (no virtio-net headers)"
         joins = [
             name for name, is_on in (("TCP", self._coalesces_tcp), ("UDP", self._coalesces_udp)) if is_on
@@ -164,56 +179,50 @@ class Tun:
     def close(self) -> None:
         os.close(self._fd)
 
-    def read_batch(self) -> list[bytes]:
-        """IP packets of wire size, at most a batch; none when nothing waits. Raises LinkDeletedError."""
-        packets: list[bytes] = []
-        read, fd, headroom = os.read, self._fd, self._headroom
+    def read_batch(self, most: int = READ_PACKETS) -> Batch:
+        """IP packets of wire size, from at most so many reads. Raises LinkDeletedError."""
+        frames: list[bytes] = []
+        read, fd, left = os.read, self._fd, READ_AT_ONCE
         try:
-            while len(packets) < READ_PACKETS:
-                data = read(fd, READ_BYTES)
-                if data.startswith(headroom):
-                    packets.append(data[len(headroom) :])
-                else:
-                    packets += self._split(data)
+            while len(frames) < most and left > 0:
+                frames.append(frame := read(fd, READ_BYTES))
+                left -= len(frame)
         except BlockingIOError:
             pass
         except OSError as error:
             raise self._deleted() if error.errno == errno.EBADFD else error from error
+        if not self._has_headers or not frames:
+            return frames
+        if len(frames) == 1 and frames[0].startswith(PLAIN_VNET_HEADER):
+            return [frames[0][VNET_HEADER.size :]]
+        packets, malformed = self._plane.split(frames)
+        self.dropped_packets += malformed
         return packets
 
-    def _split(self, data: bytes) -> list[bytes]:
-        try:
-            return split(data, memoryview(data)[VNET_HEADER.size :])
-        except MalformedPacketError:
-            self.dropped_packets += 1
-            return []
-
-    def write_batch(self, packets: Sequence[bytes]) -> None:
+    def write_batch(self, packets: Batch) -> None:
         """Give IP packets to the kernel; what it refuses is dropped and counted. Raises LinkDeletedError."""
-        if len(packets) == 1 or not (self._coalesces_tcp or self._coalesces_udp):
+        if not self._has_headers:
             for packet in packets:
-                self._write(packet)
+                self._write((packet,))
             return
-        for group in coalesce(packets, tcp=self._coalesces_tcp, udp=self._coalesces_udp):
-            if len(group) == 1 or not self._write_joined(group):
+        if len(packets) == 1:
+            self._write((PLAIN_VNET_HEADER, packets[0]))
+            return
+        for buffers, group in self._plane.frames(packets, tcp=self._coalesces_tcp, udp=self._coalesces_udp):
+            if not self._write(buffers) and len(group) > 1:
+                self.dropped_packets -= 1
                 for packet in group:
-                    self._write(packet)
+                    self._write((PLAIN_VNET_HEADER, packet))
 
-    def _write(self, packet: bytes) -> None:
+    def _write(self, buffers: Sequence[Buffer]) -> bool:
+        """False if the kernel refused."""
         try:
-            os.write(self._fd, self._headroom + packet)
+            os.writev(self._fd, buffers)
         except OSError as error:
             if error.errno == errno.EBADFD:
                 raise self._deleted() from error
             # EAGAIN, ENOBUFS: no room; EIO: the link is down; EINVAL: malformed. IP packets may get lost.
             self.dropped_packets += 1
-
-    def _write_joined(self, group: list[bytes]) -> bool:
-        try:
-            os.writev(self._fd, joined(group))
-        except OSError as error:
-            if error.errno == errno.EBADFD:
-                raise self._deleted() from error
             return False
         return True
 

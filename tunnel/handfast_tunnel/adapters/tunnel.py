@@ -8,6 +8,7 @@ import logging
 import math
 import time
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Final, Protocol
 
 from ..continuity.layout import QUEUE_DROPS, WORD, Words
@@ -17,14 +18,16 @@ from ..core.configuration import InterfaceChange, Settings
 from ..core.constants import REJECT_AFTER_TIME
 from ..core.device import Device
 from ..errors import ConfigurationError
+from .data_plane import PURE, PacketPlane
 from .drops import Drops
 from .event_loop import EventLoop
 from .features import tell
 from .handshake_share import HandshakeShare
 from .link import LinkState, LinkWatcher
 from .outliving import Outliving
-from .tun import LinkDeletedError, Tun
-from .udp import UdpSockets
+from .reads import Reads
+from .tun import READ_PACKETS, LinkDeletedError, Tun
+from .udp import RECEIVE_DATAGRAMS, Received, UdpSockets
 
 logger = logging.getLogger(__name__)
 
@@ -55,14 +58,18 @@ class Tunnel:
         life: SignsOfLife,
         memory: Memory | None = None,
         outliving: Outliving | None = None,
+        *,
+        plane: PacketPlane = PURE,
     ) -> None:
         self.name = tun.name
         self.loop = loop
-        self.device = Device(settings, memory)
+        self.plane = plane
+        self.device = Device(settings, memory, plane=plane)
         self._life = life
         self._outliving = outliving
         self._is_bystander = memory is not None and outliving is None
         self._tun = tun
+        self._tun_reads = Reads(tun.read_batch, READ_PACKETS)
         self._udp: UdpSockets | None = None
         self._link_is_up = False
         self._link = LinkWatcher(tun.name)
@@ -177,30 +184,30 @@ class Tunnel:
             return
         now = self.loop.now
         try:
-            packets = self._tun.read_batch()
+            for packets in self._tun_reads.batches():
+                self.device.send(packets, now)
+                self._transmit()
+                self._handshakes.data_came(now)
         except LinkDeletedError:
             self._deleted()
-            return
-        if packets:
-            self._handshakes.data_came(now)
-            self.device.send(packets, now)
-            self._transmit()
 
-    def _on_udp(self, fd: int) -> None:
-        udp = self._udp
-        if udp is None or (self._is_bystander and self._stands_by()):
+    def _on_udp(self, reads: Reads[Received], _events: int) -> None:
+        if self._is_bystander and self._stands_by():
             return
-        now = self.loop.now
-        packets: list[bytes] = []
-        for datagrams, source, traffic_class in udp.receive_batch(fd):
-            packets += self.device.receive(datagrams, source, now, traffic_class)
-        if packets:
-            self._handshakes.data_came(now)
-            try:
-                self._tun.write_batch(packets)
-            except LinkDeletedError:
-                self._deleted()
-        self._transmit()
+        now, receive = self.loop.now, self.device.receive
+        for received in reads.batches():
+            batches = [
+                packets
+                for datagrams, source, traffic_class in received
+                if (packets := receive(datagrams, source, now, traffic_class))
+            ]
+            if batches:
+                try:
+                    self._tun.write_batch(self.plane.join(batches))
+                except LinkDeletedError:
+                    self._deleted()
+                self._handshakes.data_came(now)
+            self._transmit()
 
     def _transmit(self) -> None:
         transmissions = self.device.take_transmissions()
@@ -264,7 +271,7 @@ class Tunnel:
     def _up(self) -> None:
         port = self.device.listen_port
         try:
-            inherited = self._outliving.adopt_sockets() if self._outliving else None
+            inherited = self._outliving.adopt_sockets(self.plane) if self._outliving else None
             self._open_sockets(inherited or self._bind(port, self.device.fwmark))
         except OSError as error:
             if not self._told_of_port:
@@ -298,10 +305,15 @@ class Tunnel:
         """Where any port will do, the one that clients know is better, if it is free."""
         if not port and self._former_port:
             try:
-                return _bound_sockets(self._former_port, fwmark)
+                return self._bound_sockets(self._former_port, fwmark)
             except OSError as error:
                 logger.debug("%s: the former UDP port %d: %s", self.name, self._former_port, error.strerror)
-        return _bound_sockets(port, fwmark)
+        return self._bound_sockets(port, fwmark)
+
+    def _bound_sockets(self, port: int, fwmark: int) -> UdpSockets:
+        sockets = UdpSockets(plane=self.plane)
+        sockets.bind(port, fwmark)
+        return sockets
 
     def _open_sockets(self, udp: UdpSockets) -> None:
         tell(self.name, udp)
@@ -315,8 +327,12 @@ class Tunnel:
             self._watch_sockets()
 
     def _watch_sockets(self) -> None:
-        for fd in self._udp.filenos if self._udp else ():
-            self.loop.watch(fd, lambda _events, fd=fd: self._on_udp(fd))  # type: ignore[misc]
+        udp = self._udp
+        if udp is None:
+            return
+        for fd in udp.filenos:
+            reads = Reads(partial(udp.receive_batch, fd), RECEIVE_DATAGRAMS)
+            self.loop.watch(fd, partial(self._on_udp, reads))
 
     def _unwatch_sockets(self) -> None:
         for fd in self._udp.filenos if self._udp else ():
@@ -467,9 +483,3 @@ class Tunnel:
             raise ConfigurationError(f"{self.name} is drained and sends nothing: `drain --off` first")
         if not self.device.is_up:
             raise ConfigurationError(f"{self.name} is down: `ip link set {self.name} up` first")
-
-
-def _bound_sockets(port: int, fwmark: int) -> UdpSockets:
-    sockets = UdpSockets()
-    sockets.bind(port, fwmark)
-    return sockets

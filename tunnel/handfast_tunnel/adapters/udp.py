@@ -9,11 +9,14 @@ from __future__ import annotations
 import errno
 import select
 import socket
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable
+from functools import lru_cache
 from struct import Struct
 from typing import TYPE_CHECKING, Any, Final
 
+from ..core.data_plane import Batch
 from ..core.endpoint import Endpoint
+from .data_plane import PURE, PacketPlane, Run
 from .features import disabled_features
 
 if TYPE_CHECKING:
@@ -37,8 +40,7 @@ RECEIVE_DATAGRAMS: Final = 128
 """One batch ends after this many datagrams, so that the other direction gets its turn."""
 RECEIVE_BYTES: Final = 65535
 CONTROL_BYTES: Final = 256
-MAX_SEGMENTS: Final = 64
-MAX_SEGMENTED_BYTES: Final = 65507
+REMEMBERED_ROUTES: Final = 256
 SEND_PATIENCE: Final = 5
 """Milliseconds that one `send` may wait for room in a full socket buffer before it drops."""
 
@@ -51,15 +53,18 @@ _LINK_LOCAL = b"\xfe\x80"
 _REFUSES_SEGMENTS: Final = {errno.EIO, errno.EINVAL, errno.EMSGSIZE}
 _REFUSES_LOCAL_ADDRESS: Final = {errno.EINVAL, errno.EADDRNOTAVAIL, errno.ENETUNREACH, errno.EHOSTUNREACH}
 
-ControlMessages = list[tuple[int, int, bytes]]
-Received = tuple[list[bytes], Endpoint, int]
+ControlMessages = tuple[tuple[int, int, bytes], ...]
+Route = tuple[tuple[str | int, ...], ControlMessages]
+"""Where a datagram goes, and what the kernel is told beside it."""
+Received = tuple[Batch, Endpoint, int]
 """Datagrams of one sender, where they came from, and the traffic class byte of their IP header."""
 
 
 class UdpSockets:
     """The sockets of one interface, closed until `bind`."""
 
-    def __init__(self, disabled: Collection[str] | None = None) -> None:
+    def __init__(self, disabled: Collection[str] | None = None, plane: PacketPlane = PURE) -> None:
+        self._plane = plane
         self.port = 0
         self.dropped_datagrams = 0
         """What could not leave: no room in the socket buffer, no route, refused by a filter."""
@@ -72,7 +77,7 @@ class UdpSockets:
         if self._sockets and port == self.port:
             self.set_mark(fwmark)
             return
-        sockets = _open_on_one_port(port, fwmark, self._disabled)
+        sockets = _open_on_one_port(port, fwmark, self._make)
         self.close()
         self._take(sockets)
 
@@ -83,7 +88,10 @@ class UdpSockets:
 
     def adopt(self, descriptors: Collection[int]) -> None:
         """Go on with sockets that another process bound."""
-        self._take([_Socket(socket.socket(fileno=fd), self._disabled) for fd in descriptors])
+        self._take([self._make(socket.socket(fileno=fd)) for fd in descriptors])
+
+    def _make(self, opened: socket.socket) -> _Socket:
+        return _Socket(opened, self._disabled, self._plane)
 
     def close(self) -> None:
         for each in self._sockets.values():
@@ -115,19 +123,20 @@ class UdpSockets:
         for each in self._sockets.values():
             each.set_mark(fwmark)
 
-    def receive_batch(self, fd: int) -> list[Received]:
-        """What has arrived on the socket `fd`, at most a batch; empty when nothing has."""
+    def receive_batch(self, fd: int, most: int = RECEIVE_DATAGRAMS) -> list[Received]:
+        """What has arrived on the socket `fd`, in reads until there are so many; empty when nothing has."""
         receive = self._sockets[fd].receive
-        batch: list[Received] = []
-        remaining = RECEIVE_DATAGRAMS
+        senders: list[tuple[list[Batch], Endpoint, int]] = []
+        remaining = most
         while remaining > 0 and (received := receive()) is not None:
             datagrams, endpoint, traffic_class = received
             remaining -= len(datagrams)
-            if batch and batch[-1][1] is endpoint and batch[-1][2] == traffic_class:
-                batch[-1][0].extend(datagrams)
+            if senders and senders[-1][1] is endpoint and senders[-1][2] == traffic_class:
+                senders[-1][0].append(datagrams)
             else:
-                batch.append(received)
-        return batch
+                senders.append(([datagrams], endpoint, traffic_class))
+        join = self._plane.join
+        return [(join(batches), endpoint, traffic_class) for batches, endpoint, traffic_class in senders]
 
     def send(self, transmissions: Iterable[Transmission]) -> list[Transmission]:
         """Send datagrams; returns the transmissions whose local address is no longer usable.
@@ -139,7 +148,7 @@ class UdpSockets:
             each.patience = SEND_PATIENCE
         for transmission in transmissions:
             endpoint, datagrams, traffic_class, _ = transmission
-            sender = self._senders.get(endpoint.is_ipv6)
+            sender = self._senders.get(":" in endpoint.host)
             if sender is None:
                 self.dropped_datagrams += len(datagrams)
                 continue
@@ -154,7 +163,7 @@ class UdpSockets:
 
 
 class _LocalAddressRefusedError(Exception):
-    def __init__(self, unsent: list[bytes], dropped: int) -> None:
+    def __init__(self, unsent: Batch, dropped: int) -> None:
         self.unsent = unsent
         self.dropped = dropped
         """Of those before."""
@@ -163,7 +172,8 @@ class _LocalAddressRefusedError(Exception):
 class _Socket:
     """One family's socket."""
 
-    def __init__(self, opened: socket.socket, disabled: Collection[str]) -> None:
+    def __init__(self, opened: socket.socket, disabled: Collection[str], plane: PacketPlane) -> None:
+        self._plane = plane
         self._socket = opened
         self.is_ipv6 = is_ipv6 = opened.family == socket.AF_INET6
         self._level = socket.IPPROTO_IPV6 if is_ipv6 else socket.IPPROTO_IP
@@ -174,6 +184,7 @@ class _Socket:
         self.close = opened.close
         self._last_source: tuple[tuple[Any, ...], bytes] | None = None
         self._last_endpoint = Endpoint("", 0)
+        self._route = lru_cache(REMEMBERED_ROUTES)(self._find_route)
         self._set_options(disabled)
 
     @property
@@ -249,53 +260,44 @@ class _Socket:
         if source != self._last_source:
             self._last_source = source
             self._last_endpoint = _endpoint(address, packet_info)
-        if 0 < size < len(data):
-            datagrams = [data[start : start + size] for start in range(0, len(data), size)]
-        else:
-            datagrams = [data]
-        return datagrams, self._last_endpoint, traffic_class
+        return self._plane.datagrams(data, size), self._last_endpoint, traffic_class
 
-    def send(self, endpoint: Endpoint, datagrams: list[bytes], traffic_class: int) -> int:
+    def send(self, endpoint: Endpoint, datagrams: Batch, traffic_class: int) -> int:
         """Send in order; returns how many were dropped."""
-        address = (endpoint.host, endpoint.port, 0, endpoint.scope) if self.is_ipv6 else endpoint[:2]
-        control = self._control_messages(endpoint, traffic_class)
+        route = self._route(endpoint, traffic_class)
         dropped = done = 0
         left = self._runs(datagrams)[::-1]
         while left:
             run = left.pop()
             try:
-                self._send_run(run, control, address)
+                self._send_run(run, route)
             except OSError as error:
-                if len(run) > 1 and error.errno in _REFUSES_SEGMENTS:
+                if run.datagrams > 1 and error.errno in _REFUSES_SEGMENTS:
                     # EIO is for ever: a device without checksum offload (udp(7)).
                     self._segments = self._segments and error.errno != errno.EIO
-                    left += [[datagram] for datagram in reversed(run)]
+                    left += run.single()[::-1]
                     continue
                 if endpoint.local and error.errno in _REFUSES_LOCAL_ADDRESS:
                     raise _LocalAddressRefusedError(datagrams[done:], dropped) from error
-                dropped += len(run)
-            done += len(run)
+                dropped += run.datagrams
+            done += run.datagrams
         return dropped
 
-    def _runs(self, datagrams: list[bytes]) -> list[list[bytes]]:
-        return list(_equal_runs(datagrams)) if self._segments else [[each] for each in datagrams]
+    def _runs(self, datagrams: Batch) -> list[Run]:
+        if self._segments and len(datagrams) > 1:
+            return list(self._plane.runs(datagrams))
+        return [Run((each,), len(each), 1) for each in datagrams]
 
-    def _send_run(
-        self, run: Sequence[bytes], control: ControlMessages, address: tuple[str | int, ...]
-    ) -> None:
-        if len(run) > 1:
-            control = [*control, (socket.IPPROTO_UDP, UDP_SEGMENT, _SHORT.pack(len(run[0])))]
-        self._send_message(run, control, address)
-
-    def _send_message(
-        self, buffers: Sequence[bytes], control: ControlMessages, address: tuple[str | int, ...]
-    ) -> None:
+    def _send_run(self, run: Run, route: Route) -> None:
+        address, control = route
+        if run.datagrams > 1:
+            control = (*control, (socket.IPPROTO_UDP, UDP_SEGMENT, _SHORT.pack(run.size)))
         try:
-            self._socket.sendmsg(buffers, control, 0, address)
+            self._socket.sendmsg(run.buffers, control, 0, address)
         except BlockingIOError:
             if not self._becomes_writable():
                 raise
-            self._socket.sendmsg(buffers, control, 0, address)
+            self._socket.sendmsg(run.buffers, control, 0, address)
 
     def _becomes_writable(self) -> bool:
         """Whether a full buffer drains soon. Dropping a burst costs its senders more than a short wait."""
@@ -306,8 +308,9 @@ class _Socket:
         self.patience = 0
         return False
 
-    def _control_messages(self, endpoint: Endpoint, traffic_class: int) -> ControlMessages:
-        control: ControlMessages = []
+    def _find_route(self, endpoint: Endpoint, traffic_class: int) -> Route:
+        address = (endpoint.host, endpoint.port, 0, endpoint.scope) if self.is_ipv6 else endpoint[:2]
+        control: list[tuple[int, int, bytes]] = []
         if traffic_class:
             control.append((self._level, self._traffic_class_kind, _INT.pack(traffic_class)))
         # Routes choose the interface, as for the kernel's WireGuard: were it named here, IPv4 would take any
@@ -318,14 +321,17 @@ class _Socket:
             control.append((self._level, self._packet_info_kind, _IPV6_PKTINFO.pack(local, interface)))
         elif not self.is_ipv6 and len(local) == 4:
             control.append((self._level, self._packet_info_kind, _IPV4_PKTINFO.pack(0, local, bytes(4))))
-        return control
+        return address, tuple(control)
 
 
-def _open_on_one_port(port: int, fwmark: int, disabled: Collection[str]) -> list[_Socket]:
+Make = Callable[[socket.socket], _Socket]
+
+
+def _open_on_one_port(port: int, fwmark: int, make: Make) -> list[_Socket]:
     attempts_left = 0 if port else BIND_ATTEMPTS
     while True:
         try:
-            return _open_both_families(port, fwmark, disabled)
+            return _open_both_families(port, fwmark, make)
         except OSError as error:
             # The port that IPv4 was given may be taken for IPv6.
             if error.errno != errno.EADDRINUSE or not attempts_left:
@@ -333,12 +339,12 @@ def _open_on_one_port(port: int, fwmark: int, disabled: Collection[str]) -> list
             attempts_left -= 1
 
 
-def _open(family: socket.AddressFamily, port: int, fwmark: int, disabled: Collection[str]) -> _Socket:
+def _open(family: socket.AddressFamily, port: int, fwmark: int, make: Make) -> _Socket:
     opened = socket.socket(family, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
     try:
         if family == socket.AF_INET6:
             opened.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-        each = _Socket(opened, disabled)
+        each = make(opened)
         each.set_mark(fwmark)
         opened.bind(("::" if each.is_ipv6 else "", port))
     except OSError:
@@ -347,11 +353,11 @@ def _open(family: socket.AddressFamily, port: int, fwmark: int, disabled: Collec
     return each
 
 
-def _open_both_families(port: int, fwmark: int, disabled: Collection[str]) -> list[_Socket]:
+def _open_both_families(port: int, fwmark: int, make: Make) -> list[_Socket]:
     sockets: list[_Socket] = []
     for family in (socket.AF_INET, socket.AF_INET6):
         try:
-            sockets.append(_open(family, port, fwmark, disabled))
+            sockets.append(_open(family, port, fwmark, make))
         except OSError as error:
             if error.errno == errno.EAFNOSUPPORT and (sockets or family == socket.AF_INET):
                 continue
@@ -371,22 +377,6 @@ def _endpoint(address: tuple[Any, ...], packet_info: bytes) -> Endpoint:
     elif packet_info:
         local, interface = _IPV6_PKTINFO.unpack(packet_info)
     return Endpoint(host, port, scope, local, interface)
-
-
-def _equal_runs(datagrams: list[bytes]) -> Iterator[list[bytes]]:
-    """Cut into runs that one UDP_SEGMENT send may carry: equal sizes, only the last one shorter."""
-    start = 0
-    while start < len(datagrams):
-        size = len(datagrams[start])
-        end = start + 1
-        longest = min(MAX_SEGMENTS, MAX_SEGMENTED_BYTES // size) if size else 1
-        limit = min(len(datagrams), start + longest)
-        while end < limit and len(datagrams[end]) == size:
-            end += 1
-        if end < limit and 0 < len(datagrams[end]) < size:
-            end += 1
-        yield datagrams[start:end]
-        start = end
 
 
 def _runs(supported: bool) -> str:

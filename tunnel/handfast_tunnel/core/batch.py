@@ -1,12 +1,9 @@
-"""The seam of the data plane: seal and open many packets of one session in one call.
-
-Nothing here decides anything: keys, counters, windows and peers are the callers'. A compiled version
-replaces exactly these two functions.
-"""
+"""The data plane in Python: seals and opens many packets of one session in one call, and sorts them."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import chain
 from struct import Struct
 from typing import Final
 
@@ -14,49 +11,143 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 
 from .constants import PADDING, REJECT_AFTER_MESSAGES
-from .messages import TRANSPORT_HEADER_LENGTH, TYPE_TRANSPORT
+from .data_plane import Batch
+from .ecn import ECN_MASK
+from .messages import TRANSPORT_HEADER_LENGTH, TRANSPORT_MIN_LENGTH, TYPE_TRANSPORT
 
 _COUNTER: Final = Struct("<Q")
 _NONCE_PREFIX: Final = bytes(4)
 _ZEROS: Final = bytes(PADDING)
+_TRANSPORT_PREFIX: Final = TYPE_TRANSPORT.to_bytes(4, "little")
 
 
-def seal_batch(
-    sealer: ChaCha20Poly1305, receiver: int, base: int, packets: Sequence[bytes], mtu: int
-) -> list[bytes]:
-    """Transport messages around `packets`, with counters from `base` on.
+class PureSealer:
+    """A `Sealer`."""
 
-    Each packet is padded with zeros to a multiple of 16, but not past `mtu`.
-    """
-    prefix = TYPE_TRANSPORT.to_bytes(4, "little") + receiver.to_bytes(4, "little")
-    encrypt = sealer.encrypt
-    pack = _COUNTER.pack
-    datagrams = []
-    for number, packet in enumerate(packets, base):
-        counter = pack(number)
-        missing = -len(packet) % PADDING
-        padded = packet + _ZEROS[: max(0, min(missing, mtu - len(packet)))] if missing else packet
-        datagrams.append(prefix + counter + encrypt(_NONCE_PREFIX + counter, padded, None))
-    return datagrams
+    __slots__ = ("_encrypt",)
+
+    def __init__(self, key: bytes) -> None:
+        self._encrypt = ChaCha20Poly1305(key).encrypt
+
+    def seal_batch(self, receiver: int, base: int, packets: Batch, mtu: int, /) -> list[bytes]:
+        prefix = _TRANSPORT_PREFIX + receiver.to_bytes(4, "little")
+        encrypt = self._encrypt
+        counters = map(_COUNTER.pack, range(base, base + len(packets)))
+        padded = [
+            packet + _ZEROS[: min(-len(packet) % PADDING, mtu - len(packet))]
+            if len(packet) % PADDING and len(packet) < mtu
+            else packet
+            for packet in packets
+        ]
+        return [
+            b"".join((prefix, counter, encrypt(_NONCE_PREFIX + counter, packet, None)))
+            for packet, counter in zip(padded, counters, strict=True)
+        ]
 
 
-def open_batch(opener: ChaCha20Poly1305, datagrams: Sequence[bytes]) -> tuple[list[int], list[bytes]]:
-    """Counters and plaintexts (padding included) of the messages that authenticate, in order.
+class PureOpener:
+    """An `Opener`."""
 
-    A counter past the limit is refused before it is opened. Forgeries are left out.
-    """
-    decrypt = opener.decrypt
-    unpack = _COUNTER.unpack_from
-    counters: list[int] = []
-    plaintexts: list[bytes] = []
-    for datagram in datagrams:
-        counter = unpack(datagram, 8)[0]
-        if counter >= REJECT_AFTER_MESSAGES:
-            continue
-        nonce = _NONCE_PREFIX + datagram[8:TRANSPORT_HEADER_LENGTH]
-        try:
-            plaintexts.append(decrypt(nonce, datagram[TRANSPORT_HEADER_LENGTH:], None))
-        except InvalidTag:
-            continue
-        counters.append(counter)
-    return counters, plaintexts
+    __slots__ = ("_decrypt",)
+
+    def __init__(self, key: bytes) -> None:
+        self._decrypt = ChaCha20Poly1305(key).decrypt
+
+    def open_batch(self, datagrams: Batch, /) -> tuple[list[int], list[bytes]]:
+        decrypt = self._decrypt
+        unpack = _COUNTER.unpack_from
+        counters: list[int] = []
+        plaintexts: list[bytes] = []
+        for datagram in datagrams:
+            counter = unpack(datagram, 8)[0]
+            if counter >= REJECT_AFTER_MESSAGES:
+                continue
+            nonce = _NONCE_PREFIX + datagram[8:TRANSPORT_HEADER_LENGTH]
+            try:
+                plaintexts.append(decrypt(nonce, datagram[TRANSPORT_HEADER_LENGTH:], None))
+            except InvalidTag:
+                continue
+            counters.append(counter)
+        return counters, plaintexts
+
+
+class PureBatches:
+    """A `DataPlane`."""
+
+    def sealer(self, key: bytes) -> PureSealer:
+        return PureSealer(key)
+
+    def opener(self, key: bytes) -> PureOpener:
+        return PureOpener(key)
+
+    def by_receiver(self, datagrams: Batch) -> Iterator[tuple[int | None, Batch]]:
+        heads = [each[:8] if len(each) >= TRANSPORT_MIN_LENGTH else b"" for each in datagrams]
+        start, count = 0, len(heads)
+        while start < count:
+            head = heads[start]
+            is_transport = head[:4] == _TRANSPORT_PREFIX
+            end = start + 1
+            while is_transport and end < count and heads[end] == head:
+                end += 1
+            yield int.from_bytes(head[4:], "little") if is_transport else None, datagrams[start:end]
+            start = end
+
+    def by_destination(self, packets: Batch) -> list[tuple[bytes | None, int, Batch]]:
+        runs: list[tuple[bytes | None, int, Batch]] = []
+        last: tuple[bytes | None, int] | None = None
+        run: list[bytes] = []
+        for packet in packets:
+            found = destination_and_ecn(packet)
+            if found == last:
+                run.append(packet)
+            else:
+                last, run = found, [packet]
+                runs.append((*found, run))
+        return runs
+
+    def by_source(self, plaintexts: Batch) -> list[tuple[bytes | None, Batch]]:
+        runs: list[tuple[bytes | None, Batch]] = []
+        last: bytes | None = b""
+        run: list[bytes] = []
+        for plaintext in plaintexts:
+            if not plaintext:
+                continue
+            packet, source = trim(plaintext) or (plaintext, None)
+            if source == last:
+                run.append(packet)
+            else:
+                last, run = source, [packet]
+                runs.append((source, run))
+        return runs
+
+    def size(self, batch: Batch) -> int:
+        return sum(map(len, batch))
+
+    def join(self, batches: Sequence[Batch]) -> Batch:
+        return batches[0] if len(batches) == 1 else list(chain.from_iterable(batches))
+
+
+def trim(plaintext: bytes) -> tuple[bytes, bytes] | None:
+    """(IP packet without padding, its source address), or None if it is no IP packet."""
+    version = plaintext[0] >> 4
+    if version == 4 and len(plaintext) >= 20:
+        length, source = plaintext[2] << 8 | plaintext[3], plaintext[12:16]
+        shortest = 20
+    elif version == 6 and len(plaintext) >= 40:
+        length, source = (plaintext[4] << 8 | plaintext[5]) + 40, plaintext[8:24]
+        shortest = 40
+    else:
+        return None
+    if length == len(plaintext):
+        return plaintext, source
+    return (plaintext[:length], source) if shortest <= length < len(plaintext) else None
+
+
+def destination_and_ecn(packet: bytes) -> tuple[bytes | None, int]:
+    """Destination address of an IP packet and its ECN bits, or (None, 0) if it is none."""
+    version = packet[0] >> 4 if packet else 0
+    if version == 4 and len(packet) >= 20:
+        return packet[16:20], packet[1] & ECN_MASK
+    if version == 6 and len(packet) >= 40:
+        return packet[24:40], packet[1] >> 4 & ECN_MASK
+    return None, 0

@@ -12,19 +12,19 @@ asked for: a configuration change, link up and down.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from random import Random
 
 from ..continuity.packed_configuration import PackedConfiguration
 from ..continuity.storage import Memory, PlainMemory
 from .build_up import BuildUp, Succession
 from .configuration import InterfaceChange, Settings
+from .data_plane import Batch, DataPlane
 from .drain import Drain, note_interruption
 from .endpoint import Endpoint
 from .handover import Handed, hand_out, lost_by_peer, take
 from .handshake import Handshakes, Initiate
 from .interface import Event, Interface, Transmission
-from .messages import TRANSPORT_MIN_LENGTH, TYPE_TRANSPORT
 from .noise import static_key
 from .peer import HandshakeSlot, Peer
 from .resume import resume_timers, unanswered
@@ -38,7 +38,6 @@ from .transport import Transport
 
 __all__ = ["Device", "Event", "Transmission"]
 
-_TRANSPORT_PREFIX = TYPE_TRANSPORT.to_bytes(4, "little")
 _PEERS_PER_STEP = 32
 _EXPIRIES_PER_CALL = 32
 """So many peers' deadlines are served at a time; the rest are due at once again."""
@@ -48,10 +47,14 @@ class Device:
     """The whole protocol of one interface."""
 
     def __init__(
-        self, settings: Settings | None = None, memory: Memory | None = None, random: Random | None = None
+        self,
+        settings: Settings | None = None,
+        memory: Memory | None = None,
+        random: Random | None = None,
+        plane: DataPlane | None = None,
     ) -> None:
         self.settings = settings or Settings()
-        self._interface = interface = Interface(self.settings, memory or PlainMemory(), random)
+        self._interface = interface = Interface(self.settings, memory or PlainMemory(), random, plane)
         self._handshakes = Handshakes(interface)
         self._startup = StartupHandshakes(interface, self._handshakes)
         self._transport = Transport(interface, self._handshakes, self._startup)
@@ -113,33 +116,24 @@ class Device:
 
     # --- data -------------------------------------------------------------------------------------
 
-    def receive(
-        self, datagrams: Sequence[bytes], source: Endpoint, now: float, traffic_class: int = 0
-    ) -> list[bytes]:
+    def receive(self, datagrams: Batch, source: Endpoint, now: float, traffic_class: int = 0) -> Batch:
         """Datagrams that came together from one source; returns inner IP packets for the TUN."""
-        packets: list[bytes] = []
         if self._drain.frozen or not self.is_up:
-            return packets
-        position, count = 0, len(datagrams)
-        while position < count:
-            datagram = datagrams[position]
-            head = datagram[:8]
-            if head[:4] != _TRANSPORT_PREFIX or len(datagram) < TRANSPORT_MIN_LENGTH:
-                self._handshakes.receive(datagram, source, now)
-                position += 1
+            return []
+        batches = []
+        for index, run in self._interface.plane.by_receiver(datagrams):
+            if index is None:
+                for datagram in run:
+                    self._handshakes.receive(datagram, source, now)
                 continue
-            end = position + 1
-            while end < count and datagrams[end][:8] == head and len(datagrams[end]) >= TRANSPORT_MIN_LENGTH:
-                end += 1
-            run = datagrams[position:end]
-            position = end
-            index = int.from_bytes(head[4:], "little")
             keypair = self._interface.indices.get(index) or self._take_up(index, now)
             if isinstance(keypair, Keypair):
-                packets += self._transport.receive(keypair, run, source, now, traffic_class)
+                packets = self._transport.receive(keypair, run, source, now, traffic_class)
+                if packets:
+                    batches.append(packets)
             else:
                 self._strays.receive(index, run, source, now)
-        return packets
+        return self._interface.plane.join(batches) if batches else []
 
     def _take_up(self, index: int, now: float) -> Keypair | HandshakeSlot | None:
         """What the index names, where its peer was not looked at yet."""
@@ -148,7 +142,7 @@ class Device:
         self._interface.build_up.find_index(index, now)
         return self._interface.indices.get(index)
 
-    def send(self, packets: Sequence[bytes], now: float) -> None:
+    def send(self, packets: Batch, now: float) -> None:
         """IP packets read from the TUN."""
         if self.is_up and not self._drain.frozen:
             self._transport.send(packets, now)

@@ -371,7 +371,7 @@ class Handshakes:
         facts = KeypairFacts(keys.send, keys.receive, local_index, remote_index, initiator, now, rekey_age)
         context = interface.session_context(peer)
         numbers = interface.memory.keypair_numbers(peer.public_key, facts, context)
-        keypair = Keypair(peer, facts, numbers)
+        keypair = Keypair(peer, facts, numbers, interface.plane)
         interface.indices[local_index] = keypair
         interface.note_change(peer, now)
         peer.timers.session_derived(now)

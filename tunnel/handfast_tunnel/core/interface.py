@@ -7,9 +7,11 @@ from random import Random
 from typing import TYPE_CHECKING, NamedTuple
 
 from ..continuity.storage import Memory
+from .batch import PureBatches
 from .configuration import Settings
 from .constants import CLOCK_GRANULARITY, CLOCK_TOLERANCE, REJECT_AFTER_TIME
 from .cookies import CookieChecker
+from .data_plane import Batch, DataPlane
 from .endpoint import Endpoint
 from .hashes import blake2s
 from .noise import StaticKey, diffie_hellman
@@ -27,7 +29,7 @@ class Transmission(NamedTuple):
     """Datagrams that leave for one endpoint, in order."""
 
     endpoint: Endpoint
-    datagrams: list[bytes]
+    datagrams: Batch
     traffic_class: int
     """The outer TOS or traffic class byte."""
     peer: Peer | None = None
@@ -57,10 +59,17 @@ class LostSession:
 class Interface:
     """One WireGuard interface's shared state. It does nothing by itself."""
 
-    def __init__(self, settings: Settings, memory: Memory, random: Random | None = None) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        memory: Memory,
+        random: Random | None = None,
+        plane: DataPlane | None = None,
+    ) -> None:
         self.settings = settings
         self.memory = memory
         self.random = random or Random()
+        self.plane = plane or PureBatches()
         self.mtu = settings.mtu
         self.key: StaticKey | None = None
         self.checker: CookieChecker | None = None
@@ -131,12 +140,12 @@ class Interface:
         return blake2s(self.key.public + peer.preshared_key, person=b"handfast").digest()
 
     def transmit(
-        self, peer: Peer, datagrams: list[bytes], traffic_class: int, endpoint: Endpoint | None = None
+        self, peer: Peer, datagrams: Batch, traffic_class: int, endpoint: Endpoint | None = None
     ) -> None:
         """Puts datagrams into the outbox, for the peer's endpoint if no other is named."""
         endpoint = endpoint or peer.endpoint
         assert endpoint is not None
-        size = sum(map(len, datagrams))
+        size = self.plane.size(datagrams)
         peer.sent_bytes += size
         self.statistics.sent_bytes += size
         self.outbox.append(Transmission(endpoint, datagrams, traffic_class, peer))

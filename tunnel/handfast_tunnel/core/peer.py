@@ -243,8 +243,11 @@ class Peer:
     def awaited(self) -> bool:
         """Whether its next packet ends an interruption."""
         recovery = self.recovery
-        waiting = recovery is not None and recovery.state == "waiting"
-        return waiting or self.interrupted_at is not None or self.gave_up
+        return (
+            self.interrupted_at is not None
+            or self.handshake_attempts >= MAX_HANDSHAKE_ATTEMPTS
+            or (recovery is not None and recovery.state == "waiting")
+        )
 
     @property
     def gave_up(self) -> bool:

@@ -42,7 +42,7 @@ def _remember(interface: Interface, peer: Peer, recalled: RecalledKeypair, now: 
 
 
 def _adopt(interface: Interface, peer: Peer, recalled: RecalledKeypair, now: float) -> None:
-    keypair = Keypair(peer, recalled.facts, recalled.numbers)
+    keypair = Keypair(peer, recalled.facts, recalled.numbers, interface.plane)
     held = {Position.PREVIOUS: peer.previous, Position.CURRENT: peer.current, Position.NEXT: peer.next}
     if keypair.expired(now) or keypair.local_index in interface.indices or held[recalled.position]:
         keypair.erase()

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+from itertools import compress
 from typing import TYPE_CHECKING
-
-from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 
 from ..continuity.storage import KeypairFacts, KeypairNumbers, Position
 from .constants import REJECT_AFTER_MESSAGES, REJECT_AFTER_TIME
 from .replay import ReplayWindow
 
 if TYPE_CHECKING:
+    from .data_plane import Batch, DataPlane, Opener, Sealer
     from .endpoint import Endpoint
     from .peer import Peer
 
@@ -20,12 +20,13 @@ class Keypair:
 
     __slots__ = (
         "_facts",
-        "_heard",
         "_opener",
+        "_plane",
         "_sealer",
         "_window",
         "born",
         "counter",
+        "heard",
         "initiator",
         "local_index",
         "numbers",
@@ -36,9 +37,10 @@ class Keypair:
         "response_path",
     )
 
-    def __init__(self, peer: Peer, facts: KeypairFacts, numbers: KeypairNumbers) -> None:
+    def __init__(self, peer: Peer, facts: KeypairFacts, numbers: KeypairNumbers, plane: DataPlane) -> None:
         """A new keypair, or one that outlived its process: `numbers` tells where it stopped."""
         self.peer = peer
+        self._plane = plane
         self._facts: KeypairFacts | None = facts
         self.local_index = facts.local_index
         self.remote_index = facts.remote_index
@@ -47,12 +49,13 @@ class Keypair:
         self.rekey_age = facts.rekey_age
         self.numbers = numbers
         self.counter = numbers.ceiling
-        self._heard = numbers.heard
+        self.heard = numbers.heard
+        """Whether the peer has sent anything under these keys, and so knows that we have them."""
         self.response_mac1: bytes | None = None
         """Of the response that offered these keys: a loaded initiator answers it with a cookie."""
         self.response_path: Endpoint | None = None
-        self._sealer: ChaCha20Poly1305 | None = None
-        self._opener: ChaCha20Poly1305 | None = None
+        self._sealer: Sealer | None = None
+        self._opener: Opener | None = None
         self._window: ReplayWindow | None = None
 
     def _live_facts(self) -> KeypairFacts:
@@ -60,15 +63,8 @@ class Keypair:
             raise AssertionError("a dead keypair was used")
         return self._facts
 
-    @property
-    def heard(self) -> bool:
-        """Whether the peer has sent anything under these keys, and so knows that we have them."""
-        return self._heard
-
-    @heard.setter
-    def heard(self, value: bool) -> None:
-        if value != self._heard:
-            self._heard = self.numbers.heard = value
+    def note_heard(self) -> None:
+        self.heard = self.numbers.heard = True
 
     def place(self, position: Position) -> Keypair:
         """Keeps the keypair as what it is to its peer from here on."""
@@ -76,15 +72,15 @@ class Keypair:
         return self
 
     @property
-    def sealer(self) -> ChaCha20Poly1305:
+    def sealer(self) -> Sealer:
         if self._sealer is None:
-            self._sealer = ChaCha20Poly1305(self._live_facts().send_key)
+            self._sealer = self._plane.sealer(self._live_facts().send_key)
         return self._sealer
 
     @property
-    def opener(self) -> ChaCha20Poly1305:
+    def opener(self) -> Opener:
         if self._opener is None:
-            self._opener = ChaCha20Poly1305(self._live_facts().receive_key)
+            self._opener = self._plane.opener(self._live_facts().receive_key)
         return self._opener
 
     @property
@@ -97,7 +93,7 @@ class Keypair:
         return now - self.born >= REJECT_AFTER_TIME
 
     def can_send(self, now: float) -> bool:
-        return self.counter < REJECT_AFTER_MESSAGES and not self.expired(now)
+        return self.counter < REJECT_AFTER_MESSAGES and now - self.born < REJECT_AFTER_TIME
 
     def reserve(self, count: int) -> tuple[int, int]:
         """Takes up to `count` counters: (the first, how many). Stored before any of them is used."""
@@ -105,6 +101,30 @@ class Keypair:
         count = min(count, REJECT_AFTER_MESSAGES - base)
         self.counter = self.numbers.ceiling = base + count
         return base, count
+
+    def seal_batch(self, packets: Batch, mtu: int) -> Batch:
+        """As many of the packets, sealed, as there are counters left."""
+        base, count = self.reserve(len(packets))
+        packets = packets if count == len(packets) else packets[:count]
+        return (self._sealer or self.sealer).seal_batch(self.remote_index, base, packets, mtu)
+
+    def open_batch(self, datagrams: Batch) -> tuple[int, Batch]:
+        """How many authenticate, and the plaintexts of those that were not seen before.
+
+        That they were seen is stored before anybody has them.
+        """
+        counters, plaintexts = (self._opener or self.opener).open_batch(datagrams)
+        if not counters:
+            return 0, plaintexts
+        window, highest = self._window or self.window, max(counters)
+        if highest > window.highest:
+            self.numbers.highest_received = highest
+        if len(counters) == 1:  # what a round trip waits for
+            return 1, plaintexts if window.accept(highest) else []
+        verdicts = window.accept_batch(counters)
+        if verdicts is not None:
+            plaintexts = list(compress(plaintexts, verdicts))
+        return len(counters), plaintexts
 
     def forbid_sending(self) -> None:
         """Nothing is sealed under these keys any more; what arrives is still opened."""

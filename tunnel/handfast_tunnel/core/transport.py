@@ -7,10 +7,9 @@ RECOVERY, section 8: age and counter limit, authentication, replay window, endpo
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
 
 from ..continuity.storage import Position
-from .batch import open_batch, seal_batch
+from .batch import destination_and_ecn
 from .constants import (
     CONFIRM_INTERVAL,
     CONFIRM_REPEATS,
@@ -21,6 +20,7 @@ from .constants import (
     SEAL_BATCH,
     STAGED_PACKETS,
 )
+from .data_plane import Batch
 from .ecn import CE, ECN_MASK, inner_ecn, mark_congestion
 from .endpoint import Endpoint
 from .handshake import Handshakes, Initiate
@@ -29,30 +29,6 @@ from .messages import TRANSPORT_MIN_LENGTH
 from .peer import Peer
 from .session import Keypair
 from .startup_handshake import StartupHandshakes
-
-
-def trim(plaintext: bytes) -> tuple[bytes, bytes] | None:
-    """(IP packet without padding, its source address), or None if it is no IP packet."""
-    version = plaintext[0] >> 4
-    if version == 4 and len(plaintext) >= 20:
-        length, source = plaintext[2] << 8 | plaintext[3], plaintext[12:16]
-        shortest = 20
-    elif version == 6 and len(plaintext) >= 40:
-        length, source = (plaintext[4] << 8 | plaintext[5]) + 40, plaintext[8:24]
-        shortest = 40
-    else:
-        return None
-    if length == len(plaintext):
-        return plaintext, source
-    return (plaintext[:length], source) if shortest <= length < len(plaintext) else None
-
-
-def destination(packet: bytes) -> bytes | None:
-    """Destination address of an IP packet, or None if it is none."""
-    version = packet[0] >> 4 if packet else 0
-    if version == 4 and len(packet) >= 20:
-        return packet[16:20]
-    return packet[24:40] if version == 6 and len(packet) >= 40 else None
 
 
 class Transport:
@@ -65,39 +41,32 @@ class Transport:
 
     # --- to the network ---------------------------------------------------------------------------
 
-    def send(self, packets: Sequence[bytes], now: float) -> None:
+    def send(self, packets: Batch, now: float) -> None:
         """Routes packets from the TUN to their peers, a run of equal destination and ECN at a time."""
         if len(packets) == 1:
             self._send_one(packets[0], now)
             return
-        lookup = self._interface.routes.lookup
-        runs: dict[tuple[Peer, int], list[bytes]] = {}
-        last: tuple[bytes | None, int] | None = None
-        run: list[bytes] | None = None
-        for packet in packets:
-            address = destination(packet)
-            ecn = inner_ecn(packet) if address else 0
-            if (address, ecn) != last:
-                last = (address, ecn)
-                peer = lookup(address) if address else None
-                run = None if peer is None else runs.setdefault((peer, ecn), [])
-            if run is None:
-                self._interface.drop("no_route")
+        plane, lookup = self._interface.plane, self._interface.routes.lookup
+        runs: dict[tuple[Peer, int], list[Batch]] = {}
+        for address, ecn, run in plane.by_destination(packets):
+            peer = lookup(address) if address else None
+            if peer is None:
+                self._interface.drop("no_route", len(run))
             else:
-                run.append(packet)
-        for (peer, ecn), batch in runs.items():
-            self.send_to(peer, batch, ecn, now)
+                runs.setdefault((peer, ecn), []).append(run)
+        for (peer, ecn), batches in runs.items():
+            self.send_to(peer, plane.join(batches), ecn, now)
 
     def _send_one(self, packet: bytes, now: float) -> None:
         """The same for a lone packet, which is what a round trip waits for."""
-        address = destination(packet)
+        address, ecn = destination_and_ecn(packet)
         peer = self._interface.routes.lookup(address) if address else None
         if peer is None:
             self._interface.drop("no_route")
         else:
-            self.send_to(peer, [packet], inner_ecn(packet), now)
+            self.send_to(peer, [packet], ecn, now)
 
-    def send_to(self, peer: Peer, packets: list[bytes], ecn: int, now: float) -> None:
+    def send_to(self, peer: Peer, packets: Batch, ecn: int, now: float) -> None:
         """Seals packets for one peer, or stages them and asks for a session."""
         keypair = peer.current
         if keypair is None and self._interface.build_up is not None:
@@ -112,31 +81,28 @@ class Transport:
             self._stage(peer, packets[sent:])
         if sent and peer.timers.data_sent(now):
             peer.marks.data_sent = now
-        self._refresh_after_sending(peer, keypair, now)
 
-    def _seal(self, keypair: Keypair, packets: list[bytes], ecn: int, now: float) -> int:
-        """How many packets were sealed: all, but for the very last counters of a key."""
+    def _seal(self, keypair: Keypair, packets: Batch, ecn: int, now: float) -> int:
+        """How many packets were sealed: all, but for the very last counters of a key. Sees to new keys."""
         interface, peer = self._interface, keypair.peer
         sent = 0
         while sent < len(packets):
-            base, count = keypair.reserve(min(len(packets) - sent, SEAL_BATCH))
-            if not count:
+            batch = packets[sent : sent + SEAL_BATCH] if len(packets) > SEAL_BATCH else packets
+            sealed = keypair.seal_batch(batch, interface.mtu)
+            if sealed:
+                interface.transmit(peer, sealed, ecn)
+            sent += len(sealed)
+            if len(sealed) < len(batch):
                 break
-            batch = packets if count == len(packets) else packets[sent : sent + count]
-            sealed = seal_batch(keypair.sealer, keypair.remote_index, base, batch, interface.mtu)
-            interface.transmit(peer, sealed, ecn)
-            sent += count
         if sent:
             peer.marks.last_sent = now
             peer.timers.any_authenticated_packet_sent(now)
-        return sent
-
-    def _refresh_after_sending(self, peer: Peer, keypair: Keypair, now: float) -> None:
         worn = keypair.counter >= REKEY_AFTER_MESSAGES
         if worn or (keypair.initiator and now - keypair.born >= keypair.rekey_age):
             self._handshakes.initiate(peer, now, Initiate.NEEDED)
+        return sent
 
-    def _stage(self, peer: Peer, packets: list[bytes]) -> None:
+    def _stage(self, peer: Peer, packets: Batch) -> None:
         if peer.staged is None:
             peer.staged = deque(maxlen=STAGED_PACKETS)
         overflow = len(peer.staged) + len(packets) - STAGED_PACKETS
@@ -160,7 +126,6 @@ class Transport:
             self._handshakes.initiate(peer, now, Initiate.NEEDED)
             return
         self._seal(keypair, [b""], 0, now)
-        self._refresh_after_sending(peer, keypair, now)
 
     # --- a new session ----------------------------------------------------------------------------
 
@@ -188,30 +153,24 @@ class Transport:
     # --- from the network -------------------------------------------------------------------------
 
     def receive(
-        self, keypair: Keypair, datagrams: Sequence[bytes], source: Endpoint, now: float, traffic_class: int
-    ) -> list[bytes]:
+        self, keypair: Keypair, datagrams: Batch, source: Endpoint, now: float, traffic_class: int
+    ) -> Batch:
         """Opens a run of one session's messages from one source; returns the inner IP packets."""
         interface, peer = self._interface, keypair.peer
-        if keypair.expired(now):
+        if now - keypair.born >= REJECT_AFTER_TIME:
             interface.drop("expired", len(datagrams))
             return []
-        counters, plaintexts = open_batch(keypair.opener, datagrams)
-        if len(counters) < len(datagrams):
-            interface.drop("authentication", len(datagrams) - len(counters))
-        if not counters:
+        authentic, plaintexts = keypair.open_batch(datagrams)
+        if authentic < len(datagrams):
+            interface.drop("authentication", len(datagrams) - authentic)
+        if len(plaintexts) < authentic:
+            interface.drop("replay", authentic - len(plaintexts))
+        if not plaintexts:
             return []
-        window = keypair.window
-        keypair.numbers.highest_received = max(keypair.numbers.highest_received, *counters)
-        verdicts = window.accept_batch(counters)
-        if verdicts is not None:
-            plaintexts = [p for p, fresh in zip(plaintexts, verdicts, strict=True) if fresh]
-            interface.drop("replay", len(verdicts) - len(plaintexts))
-            if not plaintexts:
-                return []
-        size = sum(map(len, plaintexts)) + len(plaintexts) * TRANSPORT_MIN_LENGTH
+        size = interface.plane.size(plaintexts) + len(plaintexts) * TRANSPORT_MIN_LENGTH
         peer.received_bytes += size
         interface.statistics.received_bytes += size
-        if peer.move_to(source):
+        if source is not peer.endpoint and peer.move_to(source):
             interface.note_change(peer, now)
         self._authenticated(keypair, now)
         packets = self._inner_packets(peer, plaintexts)
@@ -226,7 +185,8 @@ class Transport:
         peer = keypair.peer
         peer.marks.last_received = now
         peer.timers.any_authenticated_packet_received(now)
-        keypair.heard = True
+        if not keypair.heard:
+            keypair.note_heard()
         if keypair is peer.next:
             self._promote(keypair, now)
         elif keypair is peer.previous:
@@ -271,19 +231,16 @@ class Transport:
         self.keepalive(peer, now)
         return True
 
-    def _inner_packets(self, peer: Peer, plaintexts: list[bytes]) -> list[bytes]:
+    def _inner_packets(self, peer: Peer, plaintexts: Batch) -> Batch:
         """IP packets whose source the peer may use; keepalives are gone after this."""
         interface = self._interface
         lookup = interface.routes.lookup
-        packets = []
-        for plaintext in plaintexts:
-            if not plaintext:
-                continue
-            trimmed = trim(plaintext)
-            if trimmed is None:
-                interface.drop("not_ip")
-            elif lookup(trimmed[1]) is not peer:
-                interface.drop("source_not_allowed")
+        allowed = []
+        for source, packets in interface.plane.by_source(plaintexts):
+            if source is None:
+                interface.drop("not_ip", len(packets))
+            elif lookup(source) is not peer:
+                interface.drop("source_not_allowed", len(packets))
             else:
-                packets.append(trimmed[0])
-        return packets
+                allowed.append(packets)
+        return interface.plane.join(allowed) if allowed else []
