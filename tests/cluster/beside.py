@@ -23,7 +23,7 @@ _JOIN = 'echo $$ >"$0" && exec "$@"'
 def start(
     cluster: Cluster, module: str, environment: Mapping[str, str], directory: Path, log: IO[bytes]
 ) -> subprocess.Popen[bytes]:
-    """Python's `-m module`; `directory` is where its credentials may be."""
+    """Python's `-m module`; `directory` is where its credentials may be, and whatever it writes."""
     group = str(cgroups.procs_file(cluster.settings.name, CONTROL))
     inside = ["nsenter", "--net", f"--target={cluster.control.pid}", "--"]
     kubeconfig = directory / "kubeconfig"
@@ -32,6 +32,7 @@ def start(
     kubeconfig.write_text(re.sub(r"https://[0-9.:]+", internal_server(), admin))
     ours = {
         "KUBECONFIG": str(kubeconfig),
+        "TMPDIR": str(directory),  # what is killed leaves its files there
         "PYTHONPATH": os.pathsep.join(str(_ROOT / folder) for folder in ("tunnel", "operator", ".")),
     }
     return subprocess.Popen(
