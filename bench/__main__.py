@@ -1,7 +1,7 @@
 """`make bench`: starts, restarts, throughput, handshakes, 10,000 peers, of Handfast and wireguard-go.
 
-    python -m bench [--quick] [--rounds N] [restart] [start] [throughput] [state-cost] [handshakes] [peers]
-                    [changes] [continuity] [kills]
+    python -m bench [--quick] [--rounds N] [restart] [start] [throughput] [profile] [state-cost] [handshakes]
+                    [peers] [changes] [continuity] [kills]
     python -m bench soak-kills [--kills N]
     python -m bench continuity --only EVENT [--only EVENT]
     python -m bench cluster [--help]
@@ -22,7 +22,19 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
-from . import changes, continuity, handshakes, kills, many_peers, peers, report, start, state_cost, throughput
+from . import (
+    changes,
+    continuity,
+    handshakes,
+    kills,
+    many_peers,
+    peers,
+    profile,
+    report,
+    start,
+    state_cost,
+    throughput,
+)
 from .events import Event
 from .restart import Plan, affordable, or_one_line, run_round, say
 from .results import TITLES, Outage, RestartResults
@@ -90,6 +102,10 @@ def throughput_figures(size: Size) -> dict[str, Any]:
     return throughput.to_json(throughput.run(size.rounds, size.seconds, say))
 
 
+def profile_figures(_size: Size) -> dict[str, Any]:
+    return profile.to_json(profile.run(say))
+
+
 def state_cost_figures(size: Size) -> dict[str, Any]:
     return state_cost.to_json(state_cost.run(size.rounds * PAIRS_A_ROUND, size.seconds, say))
 
@@ -126,6 +142,7 @@ def soak_figures(size: Size) -> dict[str, Any]:
 EXPERIMENTS: Final[dict[str, Callable[[Size], dict[str, Any]]]] = {
     "start": start_figures,
     "throughput": throughput_figures,
+    "profile": profile_figures,
     "state-cost": state_cost_figures,
     "handshakes": handshake_figures,
     "peers": peer_figures,

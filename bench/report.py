@@ -19,6 +19,7 @@ from . import (
     many_peers,
     peers,
     pictures,
+    profile,
     readme,
     start,
     state_cost,
@@ -36,6 +37,7 @@ ROOT: Final = Path(__file__).resolve().parent.parent
 BENCHMARKS: Final = ROOT / "docs/benchmarks.md"
 README: Final = ROOT / "README.md"
 CONTINUITY: Final = ROOT / "docs/continuity.md"
+PERFORMANCE: Final = ROOT / "docs/performance.md"
 OUTAGES: Final = ROOT / "docs/outages.md"
 MONITORING: Final = ROOT / "docs/monitoring.md"
 
@@ -82,6 +84,10 @@ def _throughput(data: dict[str, Any], picture: Path) -> str:
     samples = throughput.from_json(data)
     pictures.throughput(samples, picture)
     return tables.markdown(*throughput.table(samples))
+
+
+def _profile(data: dict[str, Any], _picture: Path) -> str:
+    return tables.markdown(*profile.table(profile.from_json(data)))
 
 
 def _state_cost(data: dict[str, Any], _picture: Path) -> str:
@@ -136,6 +142,7 @@ _REPORTS: Final[dict[str, Callable[[dict[str, Any], Path], str]]] = {
     "restart": _restart,
     "start": _start,
     "throughput": _throughput,
+    "profile": _profile,
     "state-cost": _state_cost,
     "handshakes": _handshakes,
     "peers": _peers,
@@ -153,6 +160,7 @@ _DOCUMENTS: Final = {
     "soak-kills": CONTINUITY,
     "cluster": OUTAGES,
     "dashboard-recovery": MONITORING,
+    "profile": PERFORMANCE,
 }
 """Where their tables are; all others are in docs/benchmarks.md."""
 

@@ -14,7 +14,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import cache
 from itertools import islice
-from math import gcd
 from operator import mul
 from struct import Struct
 from typing import Final
@@ -52,7 +51,9 @@ MAX_PACKET: Final = 65535
 MAX_SEGMENTS: Final = 64
 """Of one joined packet: the kernel's UDP_MAX_SEGMENTS."""
 
-_WEIGHTS: Final = tuple(weight for weight in range(1, 200) if gcd(weight, 0xFFFF) == 1)[:MAX_SEGMENTS]
+_WEIGHTS: Final = tuple(pow(27073, power, 0xFFFF) for power in range(MAX_SEGMENTS))
+"""All different and without a common factor with 0xffff. Small ones, or multiples of each other by small
+numbers, would let small errors cancel out."""
 
 _WORD = Struct("!H")
 _TWO_WORDS = Struct("!HH")

@@ -55,14 +55,14 @@ impl Description {
 
 /// Packets that are being cut out, one behind the other.
 #[derive(Default)]
-struct Cut {
-    buffer: Vec<u8>,
-    ends: Vec<usize>,
+pub(crate) struct Cut {
+    pub(crate) buffer: Vec<u8>,
+    pub(crate) ends: Vec<usize>,
 }
 
 impl Cut {
     /// The packets of one read; None if its description contradicts its bytes.
-    fn frame(&mut self, frame: &[u8]) -> Option<()> {
+    pub(crate) fn frame(&mut self, frame: &[u8]) -> Option<()> {
         let (header, packet) = frame.split_at_checked(VNET_HEADER)?;
         let described = Description::parse(header);
         match described.kind {
@@ -288,7 +288,7 @@ fn has_udp_checksum(packet: &[u8], start: usize) -> bool {
 }
 
 /// What one write carries.
-struct Frame {
+pub(crate) struct Frame {
     packets: Vec<Packet>,
     start: usize,
     end: usize,
@@ -296,13 +296,13 @@ struct Frame {
 }
 
 impl Frame {
-    fn size(&self) -> usize {
+    pub(crate) fn size(&self) -> usize {
         let repeated = (self.packets.len() - 1) * self.end;
         VNET_HEADER + self.packets.iter().map(|packet| packet.len()).sum::<usize>() - repeated
     }
 
     /// `out` has the size of the frame and is zero.
-    fn fill(&self, out: &mut [u8]) {
+    pub(crate) fn fill(&self, out: &mut [u8]) {
         let (vnet_header, packet) = out.split_at_mut(VNET_HEADER);
         let first = &self.packets[0];
         if let [alone] = self.packets.as_slice() {
@@ -350,7 +350,7 @@ impl Frame {
 
 /// Groups packets, each as long as its header says. Those of one flow keep their order; flows may overtake
 /// each other.
-fn coalesce(packets: Vec<Packet>, tcp: bool, udp: bool) -> Vec<Frame> {
+pub(crate) fn coalesce(packets: Vec<Packet>, tcp: bool, udp: bool) -> Vec<Frame> {
     let mut groups: Vec<Group> = Vec::new();
     let mut flows: HashMap<Vec<u8>, usize> = HashMap::new();
     for packet in packets {

@@ -5,6 +5,8 @@
 mod checksum;
 mod datagrams;
 mod frames;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod headers;
 mod packets;
 mod sealing;

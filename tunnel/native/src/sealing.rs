@@ -34,13 +34,13 @@ fn padded(length: usize, mtu: usize) -> usize {
 }
 
 /// Which packets leave in one piece: equal sizes, only the last shorter, as UDP_SEGMENT takes them.
-struct Plan {
-    count: usize,
-    segment: usize,
-    total: usize,
+pub(crate) struct Plan {
+    pub(crate) count: usize,
+    pub(crate) segment: usize,
+    pub(crate) total: usize,
 }
 
-fn plan(packets: &[Packet], mtu: usize) -> Vec<Plan> {
+pub(crate) fn plan(packets: &[Packet], mtu: usize) -> Vec<Plan> {
     let mut plans: Vec<Plan> = Vec::new();
     let mut is_open = false;
     for packet in packets {
@@ -70,7 +70,7 @@ pub struct Sealer(LessSafeKey);
 
 impl Sealer {
     /// One datagram; `out` has its size and is zero, as padding is.
-    fn seal(&self, out: &mut [u8], receiver: u32, counter: u64, packet: &[u8]) {
+    pub(crate) fn seal(&self, out: &mut [u8], receiver: u32, counter: u64, packet: &[u8]) {
         out[0] = 4;
         out[4..8].copy_from_slice(&receiver.to_le_bytes());
         out[8..HEADER].copy_from_slice(&counter.to_le_bytes());
@@ -86,7 +86,7 @@ impl Sealer {
 #[pymethods]
 impl Sealer {
     #[new]
-    fn new(key: &[u8]) -> PyResult<Self> {
+    pub(crate) fn new(key: &[u8]) -> PyResult<Self> {
         key_of(key).map(Self)
     }
 
@@ -129,7 +129,7 @@ pub struct Opener(LessSafeKey);
 
 impl Opener {
     /// Appends the plaintext to `buffer`; the counter, or None for a forgery.
-    fn open(&self, datagram: &[u8], buffer: &mut Vec<u8>) -> Option<u64> {
+    pub(crate) fn open(&self, datagram: &[u8], buffer: &mut Vec<u8>) -> Option<u64> {
         let (header, sealed) = datagram.split_at_checked(HEADER)?;
         let counter = u64::from_le_bytes(header[8..].try_into().ok()?);
         if counter >= REJECT_AFTER_MESSAGES {
@@ -147,7 +147,7 @@ impl Opener {
 #[pymethods]
 impl Opener {
     #[new]
-    fn new(key: &[u8]) -> PyResult<Self> {
+    pub(crate) fn new(key: &[u8]) -> PyResult<Self> {
         key_of(key).map(Self)
     }
 
