@@ -8,14 +8,11 @@ import time
 from collections.abc import Callable
 from typing import cast
 
-from . import built, cgroups
+from . import built, cgroups, lives_soak
 from .cluster import Cluster, provide_images
 from .gateway_client import GatewayClient
-from .lives import live
 from .outside import Outside
 from .settings import ClusterError, Proxy, Settings
-
-LIVES = 20
 
 
 def _settings() -> Settings:
@@ -81,14 +78,14 @@ def make_images() -> None:
 
 
 def soak() -> None:
-    """Many lives of a cluster; each has to leave nothing."""
-    for number in range(LIVES):
-        settings = Settings("soak", 1 + number % 2, "nftables" if number % 4 < 2 else "iptables")
-        began = time.monotonic()
-        live(settings)
-        print(f"life {number + 1} of {LIVES}: {settings.nodes} nodes, {settings.proxy}, ", end="")
-        print(f"{time.monotonic() - began:.1f} s, nothing left", flush=True)
+    """Many lives of a cluster, then faults of one."""
+    lives()
     faults()
+
+
+def lives() -> None:
+    """Twenty of them, each of which has to leave nothing; the result goes to docs/soak.md."""
+    lives_soak.run()
 
 
 def faults() -> None:
@@ -108,6 +105,7 @@ COMMANDS: dict[str, Callable[[], None]] = {
     "images": make_images,
     "soak": soak,
     "faults": faults,
+    "lives": lives,
 }
 
 
