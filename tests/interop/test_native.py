@@ -9,7 +9,7 @@ import pytest
 
 from tests.interop.conftest import Pair, make_pair
 from tests.interop.outliving import handshakes, wait_for_method
-from tests.interop.transfer import transfer
+from tests.interop.transfer import there_and_back, transfer
 from tests.lab.filters import Message
 from tests.lab.implementations import HANDFAST, NATIVE_IS_BUILT, Implementation, implementation
 from tests.lab.namespaces import wait_until
@@ -35,26 +35,20 @@ def test_it_says_which_it_is(usual: Pair) -> None:
 @pytest.mark.parametrize("ipv6", [False, True], ids=["ipv4", "ipv6"])
 def test_streams_arrive_as_they_were(pair: Pair, ipv6: bool) -> None:
     pair.start()
-    pair.client.reaches(pair.server)
-    transfer(pair.client, pair.server, SIZE, ipv6=ipv6)
-    transfer(pair.server, pair.client, SIZE, ipv6=ipv6)
+    there_and_back(pair.client, pair.server, SIZE, ipv6=ipv6)
 
 
 @pytest.mark.parametrize("disabled", ["vnet_hdr", "tso,uso", "udp_gso", "udp_gro"])
 def test_without_features_of_the_kernel(usual: Pair, disabled: str) -> None:
     usual.ours.environment["HANDFAST_DISABLE"] = disabled
     usual.start()
-    usual.client.reaches(usual.server)
-    transfer(usual.client, usual.server, SIZE)
-    transfer(usual.server, usual.client, SIZE)
+    there_and_back(usual.client, usual.server, SIZE)
 
 
 def test_two_of_a_kind(network: Network, handfast: Implementation) -> None:
     pair = make_pair(network, handfast, handfast, handfast_serves=True)
     pair.start()
-    pair.client.reaches(pair.server)
-    transfer(pair.client, pair.server, SIZE)
-    transfer(pair.server, pair.client, SIZE)
+    there_and_back(pair.client, pair.server, SIZE)
 
 
 def test_keys_are_renewed_under_traffic(

@@ -35,6 +35,13 @@ def transfer(source: Peer, sink: Peer, size: int, *, ipv6: bool = False, timeout
     assert received == sent
 
 
+def there_and_back(client: Peer, server: Peer, size: int, *, ipv6: bool = False) -> None:
+    """A stream each way, once the tunnel lets anything through."""
+    client.reaches(server)
+    transfer(client, server, size, ipv6=ipv6)
+    transfer(server, client, size, ipv6=ipv6)
+
+
 def _send(sender: socket.socket, payload: bytes) -> None:
     sender.sendall(payload)
     sender.shutdown(socket.SHUT_WR)

@@ -35,8 +35,13 @@ async def others_with(
 ) -> tuple[Other, ...]:
     """Pods that end are not among them: the tunnel may go on in the next one."""
     found = await reader.list("v1", "Pod", namespace, f"{names.TUNNEL_LABEL}={tunnel}")
-    # Of pods that one controller makes, one tells of them all.
-    there = {(_maker(each), shares(each)): each for each in found if _has_it(each)}
+    mine = _maker(pod)
+    # Of pods that one controller makes, one tells of them all; what makes this one makes no other owner's.
+    there = {
+        (maker, shares(each)): each for each in found if _has_it(each) and (maker := _maker(each)) != mine
+    }
+    if not there:
+        return ()
     own, *owners = await asyncio.gather(
         *(owner_of(each, namespace, reader) for each in (pod, *there.values()))
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
@@ -15,7 +16,7 @@ from handfast_operator.conductor import Conductor
 from handfast_operator.tunnel_state import TunnelState
 from handfast_tunnel.control import Refused, Role
 
-from .fakes import FakeClient, FakeWorld
+from .fakes import FakeClient, FakePod, FakeWorld
 from .test_conductor import begun
 
 Operator = tuple[Conductor, TunnelState]
@@ -130,7 +131,8 @@ def test_what_is_too_old_for_a_session_to_live_is_told_to_nobody(monkeypatch: py
     assert world.pods[0].learned == ["bob"]
 
 
-def test_a_standby_knows_them_though_the_operator_died_with_the_active_pod() -> None:
+def pod_that_stood_by(meanwhile: Callable[[FakeWorld], object] = lambda _: None) -> FakePod:
+    """The active pod is lost, and the operator that told this one of its sessions; then another leads."""
     world = begun()
     old, new = world.pods
 
@@ -138,25 +140,21 @@ def test_a_standby_knows_them_though_the_operator_died_with_the_active_pod() -> 
         old.sessions = ["alice"]
         await world.tick(*world.operator())
         world.lose_node_of(old)
+        meanwhile(world)
         await fail_over(world, world.operator())
 
     asyncio.run(run())
+    return new
+
+
+def test_a_standby_knows_them_though_the_operator_died_with_the_active_pod() -> None:
+    new = pod_that_stood_by()
     assert (new.standing.role, new.learned) == (Role.ACTIVE, ["alice"])
 
 
 def test_a_pod_that_came_when_nobody_could_tell_it_does_not_succeed_before_one_that_knows() -> None:
     """It is of a newer template, too: what clients wait for comes first."""
-    world = begun()
-    old, new = world.pods
-
-    async def run() -> None:
-        old.sessions = ["alice"]
-        await world.tick(*world.operator())
-        world.lose_node_of(old)
-        world.add("third", created="3", template="b", node="n2")
-        await fail_over(world, world.operator())
-
-    asyncio.run(run())
+    new = pod_that_stood_by(lambda world: world.add("third", created="3", template="b", node="n2"))
     assert (new.standing.role, new.learned) == (Role.ACTIVE, ["alice"])
 
 
