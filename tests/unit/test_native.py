@@ -55,6 +55,26 @@ def test_sealed_is_the_same(runs: list[tuple[int, int]], receiver: int, base: in
     assert all(each.startswith(packet) for each, packet in zip(opened, batch, strict=True))
 
 
+@given(sizes, st.integers(0, 2**32 - 1), st.integers(0, 2**63), st.sampled_from([576, 1280, 1420]))
+def test_a_packet_alone_is_sealed_and_opened_as_in_a_batch(
+    size: int, receiver: int, counter: int, mtu: int
+) -> None:
+    packet = bytes([size & 0xFF]) * size
+    batches = [list(plane.sealer(KEY).seal_batch(receiver, counter, [packet], mtu)) for plane in PLANES]
+    alone = [[plane.sealer(KEY).seal(receiver, counter, packet, mtu)] for plane in PLANES]
+    (datagram,) = same([*batches, *alone])
+    counters, plaintexts = PURE.opener(KEY).open_batch([datagram])
+    opened = same(plane.opener(KEY).open(datagram) for plane in PLANES)
+    assert opened == [counters[0], plaintexts[0]]
+
+
+@given(st.binary(max_size=80), st.integers(-2, 1))
+def test_garbage_alone_is_refused(garbage: bytes, past: int) -> None:
+    counter = (REJECT_AFTER_MESSAGES + past).to_bytes(8, "little")
+    for datagram in (garbage, b"\x04\0\0\0\1\0\0\0" + counter + bytes(16)):
+        assert same(plane.opener(KEY).open(datagram) for plane in PLANES) is None
+
+
 def test_a_bit_flip_at_any_byte_is_judged_the_same() -> None:
     (datagram,) = PURE.sealer(KEY).seal_batch(1, 7, [packets.udp(b"payload")], 1420)
     for position in range(len(datagram)):
@@ -63,6 +83,8 @@ def test_a_bit_flip_at_any_byte_is_judged_the_same() -> None:
             flipped[position] ^= 1 << bit
             counters, _ = same(plane.opener(KEY).open_batch([bytes(flipped), datagram]) for plane in PLANES)
             assert counters == ([7, 7] if position < 8 else [7]), "the header is the caller's to check"
+            alone = same(plane.opener(KEY).open(bytes(flipped)) for plane in PLANES)
+            assert (alone is not None) == (position < 8)
 
 
 @given(st.lists(st.binary(min_size=32, max_size=80), max_size=5), st.integers(-2, 1))

@@ -594,3 +594,40 @@ def test_overflows_are_counted_as_long_as_the_socket_lives(monkeypatch: pytest.M
     first.close()
     successor.close()
     assert successor.overflows == 0
+
+
+@hosts
+def test_a_way_back_looks_like_the_last_datagram(host: str) -> None:
+    with pair() as (left, right):
+        left.send([Transmission(Endpoint(host, right.port), [b"first"], 0)])
+        [(_, source, _)] = received(right, 1)
+        way_from = right.way_from(source)
+        assert way_from is not None
+        receive, control, address, understand = way_from
+        left.send([Transmission(Endpoint(host, right.port), [b"second"], 0)])
+        data, its_control, _, its_address = receive(100, 256)
+        assert (its_control, its_address) == (control, address)
+        datagrams, endpoint, _ = understand(data, its_control, its_address)
+        assert (list(datagrams), endpoint) == ([b"second"], source)
+        left.send([Transmission(Endpoint(host, right.port), [b"marked"], CE)])
+        received(right, 1)
+        assert right.way_from(source) is None, "congestion has to be looked at"
+
+
+@hosts
+def test_a_way_to_an_endpoint_sends_from_where_it_was_reached(host: str) -> None:
+    with pair() as (left, right):
+        left.send([Transmission(Endpoint(host, right.port), [b"there"], 0)])
+        [(_, source, _)] = received(right, 1)
+        way_to = right.way_to(source, 0)
+        assert way_to is not None
+        send, control, address = way_to
+        send((b"back",), control, 0, address)
+        [(datagrams, back, _)] = received(left, 1)
+        assert (list(datagrams), back.host, back.port) == ([b"back"], host, right.port)
+
+
+def test_there_is_no_way_without_a_socket() -> None:
+    sockets = UdpSockets()
+    assert sockets.way_to(Endpoint("127.0.0.1", 1), 0) is None
+    assert sockets.way_from(Endpoint("127.0.0.1", 1)) is None

@@ -87,7 +87,8 @@ class History:
 
     def _listen(self) -> ExitStack:
         """Looks on where keys are used."""
-        seal, create, new = PureSealer.seal_batch, noise.create_initiation, Keypair.__init__
+        seal, seal_alone = PureSealer.seal_batch, PureSealer.seal
+        create, new = noise.create_initiation, Keypair.__init__
 
         def seal_batch(
             sealer: PureSealer, receiver: int, base: int, packets: Sequence[bytes], mtu: int
@@ -117,9 +118,14 @@ class History:
                     assert origin == present, "a stale session was resumed"
             return resumed
 
+        def seal_one(sealer: PureSealer, receiver: int, counter: int, packet: bytes, mtu: int) -> bytes:
+            self._note_sealed(receiver, counter, 1)
+            return seal_alone(sealer, receiver, counter, packet, mtu)
+
         listening = ExitStack()
         listening.enter_context(torn_stores())
         listening.enter_context(patch.object(PureSealer, "seal_batch", seal_batch))
+        listening.enter_context(patch.object(PureSealer, "seal", seal_one))
         listening.enter_context(patch.object(handshake, "create_initiation", create_initiation))
         listening.enter_context(patch.object(Keypair, "__init__", new_keypair))
         listening.enter_context(patch.object(build_up, "resume", resume_and_look))
@@ -137,6 +143,14 @@ class History:
         """The server sends to a client."""
         client = self.clients[who]
         self.server.send(client, *self._payloads(self.server, client, count))
+
+    def converse(self, who: int, count: int) -> None:
+        """One packet each way at a time, as a ping's: the server expects the next."""
+        for _ in range(count):
+            self.answer(who, 1)
+            self.network.run(0.002)
+            self.speak(who, 1)
+            self.network.run(0.002)
 
     def _payloads(self, sender: Host, receiver: Host, count: int) -> list[bytes]:
         payloads = [b"%d" % number for number in range(len(self.sent), len(self.sent) + count)]
@@ -276,18 +290,21 @@ class History:
         """Another took over; stored, then acknowledged."""
         if self._owns_the_state():
             self.steps.left = float("inf")
+            self.server.device.settle()
             self.server.device.commit_handover(7, self.network.now)
             self.silent_since = len(self.network.wire)
 
     def bounce(self) -> None:
         if self.server.alive:
             with self.server._mortal():
+                self.server.device.settle()
                 self.server.device.down(self.network.now)
                 self.server.device.up(self.network.now)
 
     def greet(self) -> None:
         if self.server.alive:
             with self.server._mortal():
+                self.server.device.settle()
                 self.server.initiate()
 
     def change_clock(self, skew: float) -> None:
@@ -491,6 +508,7 @@ def _nothing(_: Random) -> tuple[()]:
 OPERATIONS: dict[str, tuple[int, Draw]] = {
     "speak": (20, lambda r: (r.randrange(2), r.choice((1, 1, 3, 20)))),
     "answer": (20, lambda r: (r.randrange(2), r.choice((1, 1, 3, 20)))),
+    "converse": (16, lambda r: (r.randrange(2), r.choice((1, 3, 12)))),
     "wait": (30, lambda r: (r.choice(WAITS),)),
     "doom": (24, lambda r: (int(r.expovariate(1 / 25)),)),
     "start": (40, lambda r: (r.random() < 0.6, r.random() < 0.5, r.choice(SKEWS))),

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from ipaddress import IPv4Address
 from math import inf
 from random import Random
 
 from handfast_tunnel.continuity.packed_configuration import PackedConfiguration, pack
 from handfast_tunnel.continuity.storage import PlainMemory
 from handfast_tunnel.core.configuration import InterfaceChange, PeerChange, Settings
-from handfast_tunnel.core.device import Device
+from handfast_tunnel.core.device import Device, Transmission
 from handfast_tunnel.core.endpoint import Endpoint
 from tests.unit.core.network import PORT, Host, Network
-from tests.unit.core.packets import ip_packet, payload_of
+from tests.unit.core.packets import ip_packet
 
 from .words import Crash, StateDouble
 
@@ -49,6 +48,7 @@ class Server(Host):
         self.on_told: Callable[[], None] = lambda: None
         """Called when a start is told of all peers that there are."""
         super().__init__(network, len(network.hosts) + 1, settings, PlainMemory())
+        self.expects = True
         network.hosts[self.endpoint.address] = self
 
     # --- life -------------------------------------------------------------------------------------
@@ -115,6 +115,7 @@ class Server(Host):
         self._save_if_done()
 
     def finish(self) -> None:
+        self.device.settle()
         while self.device.building_up:
             self.build()
 
@@ -155,12 +156,14 @@ class Server(Host):
 
     def drain(self) -> None:
         with self._mortal():
+            self.device.settle()
             self.device.freeze(self.network.now)
             if self.lineage[1] == 0:
                 self.device._interface.memory.drained = True  # type: ignore[attr-defined]
 
     def thaw(self) -> None:
         with self._mortal():
+            self.device.settle()
             if self.lineage[1] == 0:
                 self.device._interface.memory.drained = False  # type: ignore[attr-defined]
             self.device.thaw()
@@ -181,6 +184,7 @@ class Server(Host):
         own, self.incarnation = self.incarnation, incarnation
         newer, self.lineage = self.lineage, lineage
         try:
+            device.settle()
             device.send([ip_packet(self.inner, other.inner, payload)], self.network.now)
             device.handle_timers(self.network.now)
             self._transmit()
@@ -199,6 +203,7 @@ class Server(Host):
     def configure(self, change: InterfaceChange) -> None:
         if self.alive:
             with self._mortal():
+                self.device.settle()
                 self._apply(change)
                 super().turn()
 
@@ -210,29 +215,29 @@ class Server(Host):
     def turn(self) -> None:
         if self.alive:
             with self._mortal():
+                self.device.settle()
                 if self.builds_in_this_turn():
                     self.build()
                 super().turn()
 
     def deliver(self, datagrams: Sequence[bytes], source: Endpoint, traffic_class: int = 0) -> None:
-        """A crash can come before each packet that is written to the TUN."""
         if not self.alive:
             self.waiting.append((datagrams, source, traffic_class))
             return
         looks = self.device.is_up and not self.device.frozen and self.lineage[1] == 0
         with self._mortal():
-            local = source._replace(local=IPv4Address(self.endpoint.host).packed, interface=1)
-            for packet in self.device.receive(datagrams, local, self.network.now, traffic_class):
-                self.state.steps.take()
-                self.packets.append(packet)
-                self.inbox.append(payload_of(packet))
+            super().deliver(datagrams, source, traffic_class)
             if looks:
                 self.consumed.update(datagrams)
-            super().turn()
 
-    def _transmit(self) -> None:
+    def _give(self, packets: Sequence[bytes]) -> None:
+        """A crash can come before each packet that is written to the TUN."""
+        for packet in packets:
+            self.state.steps.take()
+            super()._give([packet])
+
+    def _put(self, transmission: Transmission) -> None:
         """A crash can come before each datagram that is sent."""
-        for transmission in self.device.take_transmissions():
-            for datagram in transmission.datagrams:
-                self.state.steps.take()
-                self.network.transmit(self, transmission._replace(datagrams=[datagram]))
+        for datagram in transmission.datagrams:
+            self.state.steps.take()
+            super()._put(transmission._replace(datagrams=[datagram]))

@@ -15,7 +15,7 @@ from .offload import PLAIN_VNET_HEADER, VNET_HEADER, MalformedPacketError, coale
 Choice = Literal["auto", "pure", "native"]
 CHOICES: Final[Mapping[str, Choice]] = {"auto": "auto", "pure": "pure", "native": "native"}
 
-SEAM: Final = 1
+SEAM: Final = 2
 """Of the compiled module: another number means another release's, which is not used."""
 
 MAX_SEGMENTS: Final = 64

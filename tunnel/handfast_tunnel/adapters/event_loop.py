@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterator
 
 _MAX_EVENTS = 64
 _LONGEST_WAIT = 3600.0
+_ANSWER_TIME = 0.001
+"""So long may the end of a turn wait for what answers what went the short way."""
 
 
 class EventLoop:
@@ -19,6 +21,7 @@ class EventLoop:
     def __init__(self) -> None:
         self._epoll = select.epoll()
         self._callbacks: dict[int, Callable[[int], None]] = {}
+        self._short_ways: dict[int, Callable[[], bool]] = {}
         self._jobs: deque[Iterator[None]] = deque()
         self._timers: list[tuple[float, int, Callable[[], None]]] = []
         self._sequence = 0
@@ -32,10 +35,22 @@ class EventLoop:
         """Seconds of CLOCK_BOOTTIME: sessions age while a machine sleeps, too."""
         return time.clock_gettime(time.CLOCK_BOOTTIME)
 
-    def watch(self, fd: int, callback: Callable[[int], None], events: int = select.EPOLLIN) -> None:
-        """Calls `callback(events)` in each turn in which `fd` is ready."""
+    def watch(
+        self,
+        fd: int,
+        callback: Callable[[int], None],
+        events: int = select.EPOLLIN,
+        short_way: Callable[[], bool] | None = None,
+    ) -> None:
+        """Calls `callback(events)` in each turn in which `fd` is ready.
+
+        `short_way` is tried before it, while nothing else was called since the last turn's end: if it returns
+        that nothing is left to do, the turn goes on, and ends when nothing more comes.
+        """
         self._epoll.register(fd, events)
         self._callbacks[fd] = callback
+        if short_way is not None:
+            self._short_ways[fd] = short_way
 
     def change(self, fd: int, events: int) -> None:
         self._epoll.modify(fd, events)
@@ -44,6 +59,7 @@ class EventLoop:
         """Must come before the descriptor is closed."""
         self._epoll.unregister(fd)
         del self._callbacks[fd]
+        self._short_ways.pop(fd, None)
 
     def spawn(self, job: Iterator[None]) -> None:
         """Runs `job` one step a turn; a step should take no longer than a millisecond."""
@@ -64,18 +80,31 @@ class EventLoop:
             self._status = status
         os.eventfd_write(self._wakeup, 1)
 
-    def run(self, end_turn: Callable[[], float]) -> int:
-        """Turns until `stop`; returns its status. `end_turn` closes a turn and says when the next is due."""
-        deadline = self.now  # first what waits already
+    def run(self, end_turn: Callable[[], float], go_long: Callable[[], None] = lambda: None) -> int:
+        """Turns until `stop`; returns its status. `end_turn` closes a turn and says when the next is due;
+        `go_long` is called before anything of a turn that does not go a short way."""
+        timeout = 0.0  # first what waits already
         while self._status is None:
-            for fd, events in self._epoll.poll(self._timeout(deadline), _MAX_EVENTS):
+            ready = self._epoll.poll(timeout, _MAX_EVENTS)
+            if ready and self._goes_short(ready):
+                timeout = min(timeout, _ANSWER_TIME)
+                continue
+            go_long()
+            for fd, events in ready:
                 callback = self._callbacks.get(fd)
                 if callback is not None:
                     callback(events)
             self._step_job()
             self._call_due()
-            deadline = end_turn()
+            timeout = self._timeout(end_turn())
         return self._status
+
+    def _goes_short(self, ready: list[tuple[int, int]]) -> bool:
+        for fd, _ in ready:
+            short_way = self._short_ways.get(fd)
+            if short_way is None or not short_way():
+                return False
+        return True
 
     def close(self) -> None:
         self._epoll.close()

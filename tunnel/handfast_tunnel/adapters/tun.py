@@ -142,6 +142,11 @@ class Tun:
         return cls(fd, name, flags, disabled, plane, large_reads=plane.takes_large_reads)
 
     @property
+    def header(self) -> bytes:
+        """What comes before each packet that is whole."""
+        return PLAIN_VNET_HEADER if self._has_headers else b""
+
+    @property
     def features(self) -> str:
         """What makes batches possible here, as a sentence for the log."""
         if not self._has_headers:
@@ -191,6 +196,10 @@ class Tun:
             pass
         except OSError as error:
             raise self._deleted() if error.errno == errno.EBADFD else error from error
+        return self.packets(frames)
+
+    def packets(self, frames: list[bytes]) -> Batch:
+        """The IP packets that reads gave."""
         if not self._has_headers or not frames:
             return frames
         if len(frames) == 1 and frames[0].startswith(PLAIN_VNET_HEADER):

@@ -16,18 +16,19 @@ from ..continuity.packed_configuration import PackedConfiguration
 from ..continuity.storage import Memory
 from ..core.configuration import InterfaceChange, Settings
 from ..core.constants import REJECT_AFTER_TIME
-from ..core.device import Device
+from ..core.data_plane import Batch
+from ..core.device import Device, Transmission
 from ..errors import ConfigurationError
 from .data_plane import PURE, PacketPlane
 from .drops import Drops
 from .event_loop import EventLoop
+from .express import Express
 from .features import tell
 from .handshake_share import HandshakeShare
 from .link import LinkState, LinkWatcher
 from .outliving import Outliving
-from .reads import Reads
-from .tun import READ_PACKETS, LinkDeletedError, Tun
-from .udp import RECEIVE_DATAGRAMS, Received, UdpSockets
+from .tun import LinkDeletedError, Tun
+from .udp import Received, UdpSockets
 
 logger = logging.getLogger(__name__)
 
@@ -69,8 +70,10 @@ class Tunnel:
         self._outliving = outliving
         self._is_bystander = memory is not None and outliving is None
         self._tun = tun
-        self._tun_reads = Reads(tun.read_batch, READ_PACKETS)
         self._udp: UdpSockets | None = None
+        self._express = Express(self.device, tun)
+        self._comes_singly = True
+        """Whether no two packets of this turn came together."""
         self._link_is_up = False
         self._link = LinkWatcher(tun.name)
         plain = memoryview(bytearray(QUEUE_DROPS * WORD)).cast("Q")
@@ -111,7 +114,7 @@ class Tunnel:
         gc.freeze()
         self._life.ready()
         self._next_housekeeping = self.loop.now + _HOUSEKEEPING
-        status = self.loop.run(self._end_turn)
+        status = self.loop.run(self._end_turn, self._go_long)
         self._close()
         return status
 
@@ -184,33 +187,59 @@ class Tunnel:
             return
         now = self.loop.now
         try:
-            for packets in self._tun_reads.batches():
-                self.device.send(packets, now)
-                self._transmit()
-                self._handshakes.data_came(now)
+            self._send(self._tun.read_batch(), now)
         except LinkDeletedError:
             self._deleted()
 
-    def _on_udp(self, reads: Reads[Received], _events: int) -> None:
+    def _send(self, packets: Batch, now: float) -> None:
+        if packets:
+            self._comes_singly = self._comes_singly and len(packets) == 1
+            self.device.send(packets, now)
+            self._transmit()
+            self._handshakes.data_came(now)
+
+    def _on_udp(self, fd: int, _events: int) -> None:
         if self._is_bystander and self._stands_by():
             return
-        now, receive = self.loop.now, self.device.receive
-        for received in reads.batches():
-            batches = [
-                packets
-                for datagrams, source, traffic_class in received
-                if (packets := receive(datagrams, source, now, traffic_class))
-            ]
-            if batches:
-                try:
-                    self._tun.write_batch(self.plane.join(batches))
-                except LinkDeletedError:
-                    self._deleted()
-                self._handshakes.data_came(now)
-            self._transmit()
+        if self._udp is not None:
+            self._receive(self._udp.receive_batch(fd), self.loop.now)
+
+    def _receive(self, received: list[Received], now: float) -> None:
+        receive = self.device.receive
+        batches = [
+            packets
+            for datagrams, source, traffic_class in received
+            if (packets := receive(datagrams, source, now, traffic_class))
+        ]
+        if batches:
+            self._write(self.plane.join(batches))
+            self._handshakes.data_came(now)
+        self._transmit()
+
+    def _write(self, packets: Batch) -> None:
+        self._comes_singly = self._comes_singly and len(packets) == 1
+        try:
+            self._tun.write_batch(packets)
+        except LinkDeletedError:
+            self._deleted()
+
+    def _go_long(self) -> None:
+        """Does what was put off, and with what did not go the short way what is done with all."""
+        left = self._express.settle()
+        if left is None:
+            return
+        now = self.loop.now
+        if left.received:
+            self._receive(left.received, now)
+        if left.opened:
+            self._write(left.opened)
+        self._send(left.packets, now)
+        self._put(left.transmissions)
 
     def _transmit(self) -> None:
-        transmissions = self.device.take_transmissions()
+        self._put(self.device.take_transmissions())
+
+    def _put(self, transmissions: list[Transmission]) -> None:
         if transmissions and self._udp is not None:
             for refused in self._udp.send(transmissions):
                 self.device.local_address_refused(refused)
@@ -238,6 +267,9 @@ class Tunnel:
                 logging.WARNING if event.warning else logging.DEBUG, "%s: %s%s", self.name, who, event.what
             )
         self._handshakes.end_turn()
+        if self._comes_singly and self._udp is not None and not self._is_bystander:
+            self._express.expect(self._udp, now)
+        self._comes_singly = True
         return now if device.handshake_backlog else min(deadline, self._next_housekeeping)
 
     def _stands_by(self) -> bool:
@@ -285,7 +317,7 @@ class Tunnel:
         self._told_of_port = False
         self.device.up(self.loop.now)
         if not self.device.frozen:
-            self.loop.watch(self._tun.fileno(), self._on_tun)
+            self.loop.watch(self._tun.fileno(), self._on_tun, short_way=self._express.outward)
         logger.debug("%s: up on port %d", self.name, self.device.listen_port)
 
     def _down(self) -> None:
@@ -331,8 +363,7 @@ class Tunnel:
         if udp is None:
             return
         for fd in udp.filenos:
-            reads = Reads(partial(udp.receive_batch, fd), RECEIVE_DATAGRAMS)
-            self.loop.watch(fd, partial(self._on_udp, reads))
+            self.loop.watch(fd, partial(self._on_udp, fd), short_way=self._express.inward)
 
     def _unwatch_sockets(self) -> None:
         for fd in self._udp.filenos if self._udp else ():
@@ -458,7 +489,7 @@ class Tunnel:
     def _watch_packets(self) -> None:
         if self.device.is_up:
             self._watch_sockets()
-            self.loop.watch(self._tun.fileno(), self._on_tun)
+            self.loop.watch(self._tun.fileno(), self._on_tun, short_way=self._express.outward)
 
     def _check_thaw(self) -> None:
         if self.device.committed:

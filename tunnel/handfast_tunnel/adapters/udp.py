@@ -15,6 +15,7 @@ from struct import Struct
 from typing import TYPE_CHECKING, Any, Final
 
 from ..core.data_plane import Batch
+from ..core.ecn import CE, ECN_MASK
 from ..core.endpoint import Endpoint
 from .data_plane import PURE, PacketPlane, Run
 from .features import disabled_features
@@ -56,8 +57,19 @@ _REFUSES_LOCAL_ADDRESS: Final = {errno.EINVAL, errno.EADDRNOTAVAIL, errno.ENETUN
 ControlMessages = tuple[tuple[int, int, bytes], ...]
 Route = tuple[tuple[str | int, ...], ControlMessages]
 """Where a datagram goes, and what the kernel is told beside it."""
+ControlList = list[tuple[int, int, bytes]]
+WayTo = tuple[Callable[..., int], ControlMessages, tuple[str | int, ...]]
+"""`sendmsg`, and what it is given beside the datagram."""
 Received = tuple[Batch, Endpoint, int]
 """Datagrams of one sender, where they came from, and the traffic class byte of their IP header."""
+
+WayFrom = tuple[
+    Callable[[int, int], tuple[bytes, ControlList, int, Any]],
+    ControlList,
+    tuple[Any, ...],
+    Callable[[bytes, ControlList, Any], Received],
+]
+"""`recvmsg`, the control messages and the address it will give, and what makes sense of others."""
 
 
 class UdpSockets:
@@ -138,6 +150,16 @@ class UdpSockets:
         join = self._plane.join
         return [(join(batches), endpoint, traffic_class) for batches, endpoint, traffic_class in senders]
 
+    def way_to(self, endpoint: Endpoint, traffic_class: int) -> WayTo | None:
+        """What sends a datagram there; None without a socket of its family."""
+        sender = self._senders.get(":" in endpoint.host)
+        return sender.way_to(endpoint, traffic_class) if sender else None
+
+    def way_from(self, endpoint: Endpoint) -> WayFrom | None:
+        """What receives the next datagram, and how it looks if it comes from there as the last one did."""
+        sender = self._senders.get(":" in endpoint.host)
+        return sender.way_from(endpoint) if sender else None
+
     def send(self, transmissions: Iterable[Transmission]) -> list[Transmission]:
         """Send datagrams; returns the transmissions whose local address is no longer usable.
 
@@ -184,6 +206,9 @@ class _Socket:
         self.close = opened.close
         self._last_source: tuple[tuple[Any, ...], bytes] | None = None
         self._last_endpoint = Endpoint("", 0)
+        self._last_control: ControlList = []
+        self._last_address: tuple[Any, ...] = ()
+        self._last_class = 0
         self._route = lru_cache(REMEMBERED_ROUTES)(self._find_route)
         self._set_options(disabled)
 
@@ -247,6 +272,9 @@ class _Socket:
             data, control, _, address = self._socket.recvmsg(RECEIVE_BYTES, CONTROL_BYTES)
         except OSError:  # nothing there, or an error of an earlier datagram, which this call has cleared
             return None
+        return self._understand(data, control, address)
+
+    def _understand(self, data: bytes, control: ControlList, address: tuple[Any, ...]) -> Received:
         size = traffic_class = 0
         packet_info = b""
         for _, kind, value in control:
@@ -260,6 +288,7 @@ class _Socket:
         if source != self._last_source:
             self._last_source = source
             self._last_endpoint = _endpoint(address, packet_info)
+        self._last_control, self._last_address, self._last_class = control, address, traffic_class
         return self._plane.datagrams(data, size), self._last_endpoint, traffic_class
 
     def send(self, endpoint: Endpoint, datagrams: Batch, traffic_class: int) -> int:
@@ -282,6 +311,19 @@ class _Socket:
                 dropped += run.datagrams
             done += run.datagrams
         return dropped
+
+    def way_to(self, endpoint: Endpoint, traffic_class: int) -> WayTo:
+        address, control = self._route(endpoint, traffic_class)
+        return self._socket.sendmsg, control, address
+
+    def way_from(self, endpoint: Endpoint) -> WayFrom | None:
+        if (
+            endpoint is not self._last_endpoint
+            or self._last_source is None
+            or self._last_class & ECN_MASK == CE
+        ):
+            return None
+        return self._socket.recvmsg, self._last_control, self._last_address, self._understand
 
     def _runs(self, datagrams: Batch) -> list[Run]:
         if self._segments and len(datagrams) > 1:

@@ -44,6 +44,14 @@ class PureSealer:
             for packet, counter in zip(padded, counters, strict=True)
         ]
 
+    def seal(self, receiver: int, counter: int, packet: bytes, mtu: int, /) -> bytes:
+        number = _COUNTER.pack(counter)
+        short = -len(packet) % PADDING
+        if short and len(packet) < mtu:
+            packet += _ZEROS[: min(short, mtu - len(packet))]
+        sealed = self._encrypt(_NONCE_PREFIX + number, packet, None)
+        return b"".join((_TRANSPORT_PREFIX, receiver.to_bytes(4, "little"), number, sealed))
+
 
 class PureOpener:
     """An `Opener`."""
@@ -69,6 +77,16 @@ class PureOpener:
                 continue
             counters.append(counter)
         return counters, plaintexts
+
+    def open(self, datagram: bytes, /) -> tuple[int, bytes] | None:
+        number = datagram[8:TRANSPORT_HEADER_LENGTH]
+        counter = int.from_bytes(number, "little")
+        if counter >= REJECT_AFTER_MESSAGES or len(datagram) < TRANSPORT_MIN_LENGTH:
+            return None
+        try:
+            return counter, self._decrypt(_NONCE_PREFIX + number, datagram[TRANSPORT_HEADER_LENGTH:], None)
+        except InvalidTag:
+            return None
 
 
 class PureBatches:
@@ -151,3 +169,12 @@ def destination_and_ecn(packet: bytes) -> tuple[bytes | None, int]:
     if version == 6 and len(packet) >= 40:
         return packet[24:40], packet[1] >> 4 & ECN_MASK
     return None, 0
+
+
+def source_of(packet: bytes) -> bytes:
+    """Source address of what is an IP packet."""
+    return packet[12:16] if packet[0] >> 4 == 4 else packet[8:24]
+
+
+def ip_length(packet: bytes) -> int:
+    return (packet[2] << 8 | packet[3]) if packet[0] >> 4 == 4 else (packet[4] << 8 | packet[5]) + 40

@@ -22,6 +22,9 @@ class Sealer(Protocol):
         Each packet is padded with zeros to a multiple of 16, but not past `mtu`.
         """
 
+    def seal(self, receiver: int, counter: int, packet: bytes, mtu: int, /) -> bytes:
+        """The same of a packet that comes alone."""
+
 
 class Opener(Protocol):
     """Opens under one session's key."""
@@ -31,6 +34,9 @@ class Opener(Protocol):
 
         A counter past the limit is refused before it is opened. Forgeries are left out.
         """
+
+    def open(self, datagram: bytes, /) -> tuple[int, bytes] | None:
+        """The same of a message that comes alone."""
 
 
 class DataPlane(Protocol):

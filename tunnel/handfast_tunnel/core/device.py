@@ -22,6 +22,7 @@ from .configuration import InterfaceChange, Settings
 from .data_plane import Batch, DataPlane
 from .drain import Drain, note_interruption
 from .endpoint import Endpoint
+from .expected import ExpectedDatagrams, ExpectedPackets, Passed
 from .handover import Handed, hand_out, lost_by_peer, take
 from .handshake import Handshakes, Initiate
 from .interface import Event, Interface, Transmission
@@ -61,6 +62,9 @@ class Device:
         self._strays = Strays(interface, self._handshakes, self._startup, self._transport)
         self._drain = Drain(interface)
         self.is_up = False
+        self.expected_packets: ExpectedPackets | None = None
+        self.expected_datagrams: ExpectedDatagrams | None = None
+        self._passed: list[Passed] = []
 
     # --- what it is -------------------------------------------------------------------------------
 
@@ -118,6 +122,7 @@ class Device:
 
     def receive(self, datagrams: Batch, source: Endpoint, now: float, traffic_class: int = 0) -> Batch:
         """Datagrams that came together from one source; returns inner IP packets for the TUN."""
+        self.settle()
         if self._drain.frozen or not self.is_up:
             return []
         batches = []
@@ -144,8 +149,24 @@ class Device:
 
     def send(self, packets: Batch, now: float) -> None:
         """IP packets read from the TUN."""
+        self.settle()
         if self.is_up and not self._drain.frozen:
             self._transport.send(packets, now)
+
+    def expect(self, now: float) -> None:
+        """Makes ready for what is like the last packet each way, until `settle`."""
+        if self.is_up and not self._drain.frozen and not self.building_up:
+            self.expected_packets = self._transport.expect_packets(now, self._passed)
+            self.expected_datagrams = self._transport.expect_datagrams(now, self._passed)
+
+    def settle(self) -> None:
+        """Expects nothing any more, and does what there is to do about what came. Comes before all else."""
+        if self.expected_packets is not None:
+            self.expected_packets.give_back()
+        self.expected_packets = self.expected_datagrams = None
+        for passed in self._passed:
+            self._transport.note_passed(passed)
+        self._passed.clear()
 
     def take_transmissions(self) -> list[Transmission]:
         """What is to be sent now, in order."""
@@ -264,6 +285,7 @@ class Device:
     def commit(self, transaction: Transaction, now: float) -> None:
         """Swaps a staged change in. The peers that it made reachable are resumed or greeted: a few at once,
         many by `build_up`."""
+        self.settle()
         reachable = transaction.commit(now)
         self._interface.build_up = build_up = BuildUp(self._interface, reachable, self._go_on)
         if build_up.is_short:
@@ -333,6 +355,7 @@ class Device:
         """The link is down: keys are zeroed, endpoints stay."""
         if not self.is_up:
             return
+        self.settle()
         self.is_up = False
         self._finish(now)
         note_interruption(self._interface, now)
@@ -347,6 +370,7 @@ class Device:
 
     def freeze(self, now: float) -> None:
         """Drain: from here on nothing is sealed, opened or answered."""
+        self.settle()
         self._drain.freeze(now)
 
     def forget_sessions(self, now: float, *, for_good: bool) -> Iterator[None]:

@@ -145,10 +145,12 @@ class Interface:
         """Puts datagrams into the outbox, for the peer's endpoint if no other is named."""
         endpoint = endpoint or peer.endpoint
         assert endpoint is not None
-        size = self.plane.size(datagrams)
+        self.count_sent(peer, self.plane.size(datagrams))
+        self.outbox.append(Transmission(endpoint, datagrams, traffic_class, peer))
+
+    def count_sent(self, peer: Peer, size: int) -> None:
         peer.sent_bytes += size
         self.statistics.sent_bytes += size
-        self.outbox.append(Transmission(endpoint, datagrams, traffic_class, peer))
 
     def log(self, peer: Peer, what: str) -> None:
         self.events.append(Event(peer.public_key, what))

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import deque
 
 from ..continuity.storage import Position
-from .batch import destination_and_ecn
+from .batch import destination_and_ecn, source_of
 from .constants import (
     CONFIRM_INTERVAL,
     CONFIRM_REPEATS,
@@ -23,6 +23,7 @@ from .constants import (
 from .data_plane import Batch
 from .ecn import CE, ECN_MASK, inner_ecn, mark_congestion
 from .endpoint import Endpoint
+from .expected import IP_HEADER, ExpectedDatagrams, ExpectedPackets, Passed
 from .handshake import Handshakes, Initiate
 from .interface import Interface
 from .messages import TRANSPORT_MIN_LENGTH
@@ -38,6 +39,9 @@ class Transport:
         self._interface = interface
         self._handshakes = handshakes
         self._startup = startup
+        self._last_sent: tuple[Peer, int, bytes] | None = None
+        """Of what came alone: whose it was, its ECN bits, its IP header."""
+        self._last_received: tuple[Keypair, Endpoint, bytes] | None = None
 
     # --- to the network ---------------------------------------------------------------------------
 
@@ -65,6 +69,7 @@ class Transport:
             self._interface.drop("no_route")
         else:
             self.send_to(peer, [packet], ecn, now)
+            self._last_sent = (peer, ecn, packet[:IP_HEADER])
 
     def send_to(self, peer: Peer, packets: Batch, ecn: int, now: float) -> None:
         """Seals packets for one peer, or stages them and asks for a session."""
@@ -79,8 +84,16 @@ class Transport:
         sent = self._seal(keypair, packets, ecn, now)
         if sent < len(packets):
             self._stage(peer, packets[sent:])
-        if sent and peer.timers.data_sent(now):
+        if sent:
+            self._note_data_sent(peer, now)
+
+    def _note_data_sent(self, peer: Peer, now: float) -> None:
+        if peer.timers.data_sent(now):
             peer.marks.data_sent = now
+
+    def _note_data_received(self, peer: Peer, now: float) -> None:
+        if peer.timers.data_received(now):
+            peer.marks.data_received = now
 
     def _seal(self, keypair: Keypair, packets: Batch, ecn: int, now: float) -> int:
         """How many packets were sealed: all, but for the very last counters of a key. Sees to new keys."""
@@ -95,12 +108,61 @@ class Transport:
             if len(sealed) < len(batch):
                 break
         if sent:
-            peer.marks.last_sent = now
-            peer.timers.any_authenticated_packet_sent(now)
+            self._note_sent(keypair, now)
+        return sent
+
+    def _note_sent(self, keypair: Keypair, now: float) -> None:
+        """Sees to timers and to new keys."""
+        peer = keypair.peer
+        peer.marks.last_sent = now
+        peer.timers.any_authenticated_packet_sent(now)
         worn = keypair.counter >= REKEY_AFTER_MESSAGES
         if worn or (keypair.initiator and now - keypair.born >= keypair.rekey_age):
             self._handshakes.initiate(peer, now, Initiate.NEEDED)
-        return sent
+
+    # --- what is expected ---------------------------------------------------------------------------
+
+    def expect_packets(self, now: float, passed: list[Passed]) -> ExpectedPackets | None:
+        """Like the last; None where one would not just be sealed and sent."""
+        if self._last_sent is None:
+            return None
+        peer, ecn, header = self._last_sent
+        keypair, endpoint = peer.current, peer.endpoint
+        if keypair is None or endpoint is None or not keypair.can_send(now):
+            return None
+        if self._interface.routes.lookup(destination_and_ecn(header)[0] or b"") is not peer:
+            return None
+        return ExpectedPackets(keypair, endpoint, ecn, header, self._interface.mtu, passed)
+
+    def expect_datagrams(self, now: float, passed: list[Passed]) -> ExpectedDatagrams | None:
+        """Like the last; None where more would follow from one than that a packet is delivered."""
+        if self._last_received is None:
+            return None
+        keypair, source, header = self._last_received
+        peer = keypair.peer
+        if (
+            keypair is not peer.current
+            or not keypair.heard
+            or keypair.expired(now)
+            or source != peer.endpoint
+            or peer.awaited
+            or self._interface.routes.lookup(source_of(header)) is not peer
+        ):
+            return None
+        return ExpectedDatagrams(keypair, source, header, passed)
+
+    def note_passed(self, passed: Passed) -> None:
+        """What the long way does about a packet besides passing it on."""
+        expected, counter, size, now = passed
+        if isinstance(expected, ExpectedPackets):
+            self._interface.count_sent(expected.keypair.peer, size)
+            self._note_sent(expected.keypair, now)
+            self._note_data_sent(expected.keypair.peer, now)
+        else:
+            expected.keypair.window.accept(counter)
+            self._count_received(expected.keypair.peer, size)
+            self._authenticated(expected.keypair, now)
+            self._note_data_received(expected.keypair.peer, now)
 
     def _stage(self, peer: Peer, packets: Batch) -> None:
         if peer.staged is None:
@@ -167,18 +229,22 @@ class Transport:
             interface.drop("replay", authentic - len(plaintexts))
         if not plaintexts:
             return []
-        size = interface.plane.size(plaintexts) + len(plaintexts) * TRANSPORT_MIN_LENGTH
-        peer.received_bytes += size
-        interface.statistics.received_bytes += size
+        self._count_received(peer, interface.plane.size(plaintexts) + len(plaintexts) * TRANSPORT_MIN_LENGTH)
         if source is not peer.endpoint and peer.move_to(source):
             interface.note_change(peer, now)
         self._authenticated(keypair, now)
         packets = self._inner_packets(peer, plaintexts)
-        if any(plaintexts) and peer.timers.data_received(now):
-            peer.marks.data_received = now
+        if any(plaintexts):
+            self._note_data_received(peer, now)
         if traffic_class & ECN_MASK == CE:
             packets = [mark_congestion(packet) for packet in packets]
+        if len(packets) == 1:
+            self._last_received = (keypair, source, packets[0][:IP_HEADER])
         return packets
+
+    def _count_received(self, peer: Peer, size: int) -> None:
+        peer.received_bytes += size
+        self._interface.statistics.received_bytes += size
 
     def _authenticated(self, keypair: Keypair, now: float) -> None:
         """What a valid packet proves: the peer is there and holds these keys."""

@@ -92,18 +92,18 @@ pub fn opening(data: &[u8]) {
         let (these, others) = left.split_at(plan.count);
         let mut run = vec![0; plan.total];
         for (packet, datagram) in these.iter().zip(run.chunks_mut(plan.segment)) {
-            sealer.seal(datagram, 1, number, packet);
+            sealer.seal_into(datagram, 1, number, packet);
             opened.clear();
-            assert_eq!(opener.open(datagram, &mut opened), Some(number));
+            assert_eq!(opener.open_into(datagram, &mut opened), Some(number));
             assert!(opened.starts_with(packet) && opened[packet.len()..].iter().all(|&byte| byte == 0));
             let at = 8 + packet.len() % (datagram.len() - 8);
             datagram[at] ^= 1;
-            assert_eq!(opener.open(datagram, &mut opened), None);
+            assert_eq!(opener.open_into(datagram, &mut opened), None);
         }
         left = others;
     }
     assert!(left.is_empty());
     let before = opened.len();
-    assert!(packets.iter().all(|garbage| opener.open(garbage, &mut opened).is_none()));
+    assert!(packets.iter().all(|garbage| opener.open_into(garbage, &mut opened).is_none()));
     assert_eq!(opened.len(), before);
 }

@@ -27,5 +27,5 @@ mod handfast_native {
 
     /// Raised by every change that `adapters/native.py` would not understand.
     #[pymodule_export]
-    const SEAM: u32 = 1;
+    const SEAM: u32 = 2;
 }

@@ -70,7 +70,7 @@ pub struct Sealer(LessSafeKey);
 
 impl Sealer {
     /// One datagram; `out` has its size and is zero, as padding is.
-    pub(crate) fn seal(&self, out: &mut [u8], receiver: u32, counter: u64, packet: &[u8]) {
+    pub(crate) fn seal_into(&self, out: &mut [u8], receiver: u32, counter: u64, packet: &[u8]) {
         out[0] = 4;
         out[4..8].copy_from_slice(&receiver.to_le_bytes());
         out[8..HEADER].copy_from_slice(&counter.to_le_bytes());
@@ -110,7 +110,7 @@ impl Sealer {
                     for (number, (packet, out)) in
                         (counter..).zip(these.iter().zip(buffer.chunks_mut(segment)))
                     {
-                        self.seal(out, receiver, number, packet);
+                        self.seal_into(out, receiver, number, packet);
                     }
                 });
                 Ok(())
@@ -121,20 +121,38 @@ impl Sealer {
         }
         Ok(Datagrams(runs))
     }
+
+    /// The same of a packet that comes alone.
+    fn seal<'py>(
+        &self,
+        py: Python<'py>,
+        receiver: u32,
+        counter: u64,
+        packet: &[u8],
+        mtu: usize,
+    ) -> PyResult<Bound<'py, PyBytes>> {
+        PyBytes::new_with(py, HEADER + padded(packet.len(), mtu) + TAG, |out| {
+            self.seal_into(out, receiver, counter, packet);
+            Ok(())
+        })
+    }
 }
 
 /// Opens under one key.
 #[pyclass(frozen)]
 pub struct Opener(LessSafeKey);
 
+/// What a header says, if it can be used.
+fn counter_of(header: &[u8]) -> Option<u64> {
+    let counter = u64::from_le_bytes(header[8..].try_into().ok()?);
+    (counter < REJECT_AFTER_MESSAGES).then_some(counter)
+}
+
 impl Opener {
     /// Appends the plaintext to `buffer`; the counter, or None for a forgery.
-    pub(crate) fn open(&self, datagram: &[u8], buffer: &mut Vec<u8>) -> Option<u64> {
+    pub(crate) fn open_into(&self, datagram: &[u8], buffer: &mut Vec<u8>) -> Option<u64> {
         let (header, sealed) = datagram.split_at_checked(HEADER)?;
-        let counter = u64::from_le_bytes(header[8..].try_into().ok()?);
-        if counter >= REJECT_AFTER_MESSAGES {
-            return None;
-        }
+        let counter = counter_of(header)?;
         let start = buffer.len();
         buffer.extend_from_slice(sealed);
         let opened = self.0.open_in_place(nonce(counter), Aad::empty(), &mut buffer[start..]);
@@ -158,12 +176,27 @@ impl Opener {
             let mut buffer = Vec::with_capacity(datagrams.iter().map(<[u8]>::len).sum());
             let (mut counters, mut ends) = (Vec::new(), Vec::new());
             for datagram in datagrams.iter() {
-                if let Some(counter) = self.open(datagram, &mut buffer) {
+                if let Some(counter) = self.open_into(datagram, &mut buffer) {
                     counters.push(counter);
                     ends.push(buffer.len());
                 }
             }
             (counters, Packets::of_buffer(buffer, &ends))
         }))
+    }
+
+    /// The same of a message that comes alone.
+    fn open<'py>(&self, py: Python<'py>, datagram: &[u8]) -> Option<(u64, Bound<'py, PyBytes>)> {
+        let (header, sealed) = datagram.split_at_checked(HEADER)?;
+        let (sealed, tag) = sealed.split_last_chunk::<TAG>()?;
+        let counter = counter_of(header)?;
+        let plaintext = PyBytes::new_with(py, sealed.len(), |out| {
+            out.copy_from_slice(sealed);
+            self.0
+                .open_in_place_separate_tag(nonce(counter), Aad::empty(), (*tag).into(), out, 0..)
+                .map(drop)
+                .map_err(|_| PyValueError::new_err("a forgery"))
+        });
+        plaintext.ok().map(|plaintext| (counter, plaintext))
     }
 }
