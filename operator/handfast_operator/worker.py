@@ -34,6 +34,9 @@ QUIET_SECONDS: Final = 0.05
 PATIENCE_SECONDS: Final = 1.0
 """and for how long that is waited for."""
 TICK_SECONDS: Final = 1.0
+"""Between the beginnings of two looks at all pods; one that waits for a lost pod is followed at once,"""
+PAUSE_SECONDS: Final = 0.1
+"""or nearly so."""
 LONGEST_RETRY: Final = 30.0
 
 Key = tuple[str, str]
@@ -75,6 +78,7 @@ class Worker:
         self._status: dict[str, Any] | None = None
         self._tasks: list[asyncio.Task[None]] = []
         self._conducting = asyncio.Lock()
+        self._ticked_at = 0.0
 
     def start(self) -> None:
         self._tasks = [
@@ -221,7 +225,9 @@ class Worker:
     # Roles
 
     async def _tick_when_due(self) -> None:
-        woken = await _wait(self._woken, TICK_SECONDS)
+        due = self._ticked_at + TICK_SECONDS - time.monotonic()
+        woken = await _wait(self._woken, max(due, PAUSE_SECONDS))
+        self._ticked_at = time.monotonic()
         self._woken.clear()
         if self._state is None or self._state.config is None:
             return

@@ -1,0 +1,47 @@
+"""When a Tunnel's worker looks at its pods."""
+
+from __future__ import annotations
+
+import asyncio
+from itertools import pairwise
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from handfast_operator import worker
+from handfast_operator.worker import PAUSE_SECONDS, TICK_SECONDS, Worker
+
+
+@pytest.mark.parametrize("takes", [0.0, 0.3, 1.0, 5.0])
+def test_looks_begin_a_second_apart(takes: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also those that wait for a lost pod's answer: else it would be asked every other second only."""
+    now, begun = 1000.0, list[float]()
+
+    async def wait(_: asyncio.Event, seconds: float) -> bool:
+        nonlocal now
+        now += seconds
+        return False
+
+    async def tick(*_: object, **__: object) -> None:
+        nonlocal now
+        begun.append(now)
+        now += takes
+
+    async def nothing(*_: object) -> None:
+        pass
+
+    monkeypatch.setattr(worker, "_wait", wait)
+    monkeypatch.setattr(worker, "time", SimpleNamespace(monotonic=lambda: now, time=lambda: now))
+    monkeypatch.setattr(Worker, "_tick", tick)
+    monkeypatch.setattr(Worker, "_write_status", nothing)
+    subject = Worker(cast(Any, None), ("vpn", "office"))
+    subject._state = cast(Any, SimpleNamespace(config=object(), confirmed=0, connected={}))
+
+    async def looks() -> None:
+        for _ in range(3):
+            await subject._tick_when_due()
+
+    asyncio.run(looks())
+    apart = [later - earlier for earlier, later in pairwise(begun)]
+    assert apart == pytest.approx([max(TICK_SECONDS, takes + PAUSE_SECONDS)] * 2)
