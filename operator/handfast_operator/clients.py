@@ -15,6 +15,7 @@ from .conditions import Finding, timestamp
 from .fingerprint import fingerprint
 from .materials import Material, Missing
 from .membership import Member, PeerObject
+from .resources import PeerSpec, TunnelSpec
 from .store import Object, Store, secret_values
 from .tunnel_state import TunnelState
 
@@ -37,8 +38,11 @@ class Clients:
     announce: Announce
     settled: str = ""
     """The fingerprint of what all clients' configurations were made of, when they last were all in order."""
+    _admitted: TunnelSpec | None = None
+    """What the Peers were last compared under."""
     _materials: dict[str, Material | Missing] = field(default_factory=dict)
-    _inputs: dict[str, Any] = field(default_factory=dict)
+    _asked: dict[str, PeerSpec] = field(default_factory=dict)
+    """By a Peer's uid: what its material was found for."""
     _made_of: dict[str, Any] = field(default_factory=dict)
     """By a Peer's uid: all that decides what its Secret says,"""
     _written: dict[str, str] = field(default_factory=dict)
@@ -46,19 +50,31 @@ class Clients:
     _lines: dict[str, tuple[Any, Line]] = field(default_factory=dict)
     """By a Peer's uid: its line of the configuration, and all that decides it."""
     _statuses: dict[str, Object] = field(default_factory=dict)
+    _said: dict[str, Any] = field(default_factory=dict)
+    """By a Peer's uid: all that decides its status, where it has that."""
     _resting: Resting = field(default_factory=Resting)
     _slots: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(IN_FLIGHT))
 
     @property
     def _memories(self) -> Iterable[dict[str, Any]]:
-        return self._materials, self._inputs, self._made_of, self._written, self._lines, self._statuses
+        return (
+            self._materials,
+            self._asked,
+            self._made_of,
+            self._written,
+            self._lines,
+            self._statuses,
+            self._said,
+        )
 
     def forget(self) -> None:
         """Read everything again: it may have been edited or deleted by hand."""
         self.settled = ""
+        self._admitted = None
         self._materials.clear()
         self._made_of.clear()
         self._written.clear()
+        self._said.clear()
 
     async def admit(self, peers: list[PeerObject], now: float) -> bool:
         """Decide about all of them. Returns whether some lack a key that somebody has to bring."""
@@ -70,23 +86,36 @@ class Clients:
             if former is not None and (member := former.members.get(uid)) is not None:
                 owner = f"{member.peer.namespace}/{member.peer.name}"
                 self._resting.give_back((net.network_address for net in member.addresses), owner, now)
-        by_name = {line.name: line for line in self.state.config.peers.values()} if self.state.config else {}
-        await asyncio.gather(*(self._material(peer, by_name.get(peer.name)) for peer in peers))
+        await self._find_materials([peer for peer in peers if not self._has_material(peer)])
         public = {peer.uid: key for peer in peers if (key := self.public_key(peer))}
-        self.state.membership = membership.admit(self.state.tunnel.spec, peers, public, self._resting, now)
+        spec = self.state.tunnel.spec
+        renewed = former.renewed(peers, public, now) if former and spec == self._admitted else None
+        self.state.membership = renewed or membership.admit(spec, peers, public, self._resting, now)
+        self._admitted = spec
         return any(isinstance(material, Missing) for material in self._materials.values())
 
-    async def _material(self, peer: PeerObject, line: Line | None) -> None:
-        spec = peer.spec
-        inputs = (spec.public_key, spec.key_rotation, spec.preshared_key_secret_ref)
-        if isinstance(self._materials.get(peer.uid), Material) and self._inputs.get(peer.uid) == inputs:
+    def _has_material(self, peer: PeerObject) -> bool:
+        if not isinstance(self._materials.get(peer.uid), Material):
+            return False
+        spec, before = peer.spec, self._asked[peer.uid]
+        return spec is before or (
+            (spec.public_key, spec.key_rotation, spec.preshared_key_secret_ref)
+            == (before.public_key, before.key_rotation, before.preshared_key_secret_ref)
+        )
+
+    async def _find_materials(self, peers: list[PeerObject]) -> None:
+        if not peers:
             return
+        by_name = {line.name: line for line in self.state.config.peers.values()} if self.state.config else {}
+        await asyncio.gather(*(self._find_material(peer, by_name.get(peer.name)) for peer in peers))
+
+    async def _find_material(self, peer: PeerObject, line: Line | None) -> None:
         known: Material | Missing | None = materials.unread(peer, line) if self._settled(peer) else None
         if known is None:
             async with self._slots:
                 known = await self._read_material(peer)
         self._materials[peer.uid] = known
-        self._inputs[peer.uid] = inputs
+        self._asked[peer.uid] = peer.spec
 
     def _settled(self, peer: PeerObject) -> bool:
         """Whether its Secret was in order when another operator last looked, for what it was made of then."""
@@ -135,13 +164,16 @@ class Clients:
             return documents.peer(
                 peer.spec, peer.name, former.public_key, former.preshared_key, member.allowed_ips
             )
-        inputs = peer.generation, material, member.allowed_ips
         known = self._lines.get(peer.uid)
-        if known is None or known[0] != inputs:
-            spec, allowed_ips = peer.spec, member.allowed_ips
-            line = documents.peer(spec, peer.name, material.public, material.preshared, allowed_ips)
-            self._lines[peer.uid] = known = inputs, line
-        return known[1]
+        if known is not None and known[0] == (member, material):
+            return known[1]
+        spec, allowed_ips = peer.spec, member.allowed_ips
+        line = documents.peer(spec, peer.name, material.public, material.preshared, allowed_ips)
+        if known is not None and known[1] == line:
+            # Whoever compares lines need not look into the same one.
+            line = known[1]
+        self._lines[peer.uid] = (member, material), line
+        return line
 
     def fingerprint(self) -> str:
         """Of what is the same in all clients' configurations."""
@@ -152,34 +184,35 @@ class Clients:
     async def write_secrets(self) -> None:
         assert self.state.membership is not None
         common = self.fingerprint()
-        members = [member for member in self.state.membership.members.values() if member.refusal is None]
-        await asyncio.gather(*(self._client_secret(member, common) for member in members))
+        due = [
+            member
+            for uid, member in self.state.membership.members.items()
+            if member.refusal is None
+            and self._made_of.get(uid) != (common, member, self._materials[uid])
+            and not isinstance(self._materials[uid], Missing)
+        ]
+        await asyncio.gather(*(self._client_secret(member, common) for member in due))
 
     async def _client_secret(self, member: Member, common: str) -> None:
         """`common` is the fingerprint of what is the same in all of them."""
         peer = member.peer
         material = self._materials[peer.uid]
-        if isinstance(material, Missing):
-            return
-        if not material.read:
-            if self.settled == common and self._settled(peer):
-                return
+        assert isinstance(material, Material)
+        if not material.read and not (self.settled == common and self._settled(peer)):
             async with self._slots:
                 read = await self._read_material(peer)
             self._materials[peer.uid] = read
             if isinstance(read, Missing):
                 return
             material = read
-        made_of = common, peer.generation, material, member.addresses
-        if self._made_of.get(peer.uid) == made_of:
-            return
-        body = self._secret(peer, self._values(member, material))
-        mark = fingerprint(body)
-        if self._written.get(peer.uid) != mark:
-            async with self._slots:
-                await self.store.apply(body)
-            self._written[peer.uid] = mark
-        self._made_of[peer.uid] = made_of
+        if material.read:
+            body = self._secret(peer, self._values(member, material))
+            mark = fingerprint(body)
+            if self._written.get(peer.uid) != mark:
+                async with self._slots:
+                    await self.store.apply(body)
+                self._written[peer.uid] = mark
+        self._made_of[peer.uid] = common, member, material
 
     def _values(self, member: Member, material: Material) -> dict[str, str]:
         state = self.state
@@ -218,12 +251,18 @@ class Clients:
             return
         urgent: list[tuple[PeerObject, Object]] = []
         later: list[tuple[PeerObject, Object]] = []
-        for member in self.state.membership.members.values():
+        for uid, member in self.state.membership.members.items():
+            decides = self._decides_status(member)
+            if self._said.get(uid) == decides:
+                continue
             wanted = self._peer_status(member, now)
-            known = self._statuses.get(member.peer.uid) or member.peer.raw_status
+            known = self._statuses.get(uid) or member.peer.raw_status
             if wanted != known:
+                self._said.pop(uid, None)
                 quiet = {**wanted, **{name: known[name] for name in _QUIET if name in known}}
                 (later if quiet == known else urgent).append((member.peer, wanted))
+            else:
+                self._said[uid] = decides
         await asyncio.gather(*(self._write_peer_status(*each) for each in urgent))
         for each in later[:CONNECTED_WRITES_PER_SECOND]:
             await self._write_peer_status(*each)
@@ -241,15 +280,33 @@ class Clients:
             async with self._slots:
                 await self.announce(peer.subject, "Warning", reason, message)
 
+    def _decides_status(self, member: Member) -> Any:
+        """All that a status is made of, but for the time."""
+        state, peer = self.state, member.peer
+        return (
+            member,
+            self._materials[peer.uid],
+            state.programmed.get(peer.uid),
+            self._is_confirmed(peer),
+            self._is_connected(member),
+            state.endpoint is None and state.endpoint_reason,
+        )
+
+    def _is_confirmed(self, peer: PeerObject) -> bool:
+        generation = self.state.programmed.get(peer.uid)
+        return generation is not None and (
+            generation <= self.state.confirmed or self._was_programmed(peer, generation)
+        )
+
+    def _is_connected(self, member: Member) -> bool:
+        return self.state.connected.get(self.public_key(member.peer), False) and member.served
+
     def _peer_status(self, member: Member, now: float) -> Object:
         peer, state = member.peer, self.state
         public = self.public_key(peer)
         generation = state.programmed.get(peer.uid)
         former = peer.status
-        confirmed = generation is not None and (
-            generation <= state.confirmed or self._was_programmed(peer, generation)
-        )
-        connected = state.connected.get(public, False) and member.served
+        confirmed, connected = self._is_confirmed(peer), self._is_connected(member)
         since = former.last_connected_time
         last = self._statuses.get(peer.uid) or peer.raw_status
         if connected and not last.get("connected"):

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Final, Protocol
 
 from handfast_tunnel.control import Configuration, DocumentError
+from handfast_tunnel.control.packing import Packer
 
 from . import certificates, documents, keys, names, workload
 from .clients import Clients
@@ -59,6 +60,7 @@ class Reconciler:
     clients: Clients
     _applied: dict[tuple[str, str], str] = field(default_factory=dict)
     """By kind and name: a fingerprint of what was applied; an empty one where it was removed."""
+    _packer: Packer = field(default_factory=Packer)
     _config_known: bool = False
     _key_source: str = ""
     """As KEY_ANNOTATION has it."""
@@ -211,7 +213,7 @@ class Reconciler:
         if documents.same(former, wanted):
             self._note_lines(former)
             return
-        packed = wanted.dump()
+        packed = self._packer.pack(wanted)
         if len(packed) > documents.MOST_BYTES:
             message = (
                 f"the configuration of {len(lines)} Peers has {len(packed)} bytes, and a Secret at most"
@@ -236,7 +238,8 @@ class Reconciler:
         else:
             patch = {"metadata": {"resourceVersion": state.config_version}, "data": data}
             try:
-                written = await self.store.merge("v1", "Secret", state.tunnel.owner.namespace, name, patch)
+                namespace = state.tunnel.owner.namespace
+                written = await self.store.merge_large("v1", "Secret", namespace, name, patch)
             except Conflict:
                 self._config_known = False
                 raise
@@ -255,7 +258,8 @@ class Reconciler:
             line = self.clients.line(member)
             if line is None:
                 continue
-            same = former is not None and former.peers.get(line.public_key) == line
+            before = former.peers.get(line.public_key) if former is not None else None
+            same = before is line or before == line
             known = state.programmed.get(uid, member.peer.status.config_generation)
             keep = same and 0 < known <= state.config.generation
             programmed[uid] = known if keep else state.config.generation
@@ -282,7 +286,7 @@ class Reconciler:
         """The config Secret."""
         owner = self.state.tunnel.owner
         patch = {"metadata": {"annotations": {annotation: value}}}
-        written = await self.store.merge(
+        written = await self.store.merge_large(
             "v1", "Secret", owner.namespace, names.config_secret(owner.name), patch
         )
         if written is not None:

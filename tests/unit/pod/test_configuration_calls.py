@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,7 +17,7 @@ from handfast_tunnel.control import (
     PeerSpec,
     Role,
 )
-from handfast_tunnel.pod import api
+from handfast_tunnel.pod import accepted, api
 from handfast_tunnel.pod.surroundings import SurroundingsError
 
 from .calls import Ask, newer, peers_of, refused, with_peers
@@ -85,6 +87,27 @@ def test_what_the_secret_says_comes_by_the_mount_too(
     mount(with_peers(3).at(7))
     time.sleep(0.2)
     assert pod.gateway.configuration == with_peers(8).at(8), "an older one is late, not new"
+
+
+def test_what_the_operator_has_told_of_is_not_read_from_the_mount(
+    pods: Callable[[str], Pod], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(api, "FOLLOW_INTERVAL", 0.02)
+    pod = pods("a").start(standing=ACTIVE)
+    read: list[str] = []
+
+    def load(path: Path, parse: Any) -> Any:
+        read.append(parse.__name__)
+        return accepted.load(path, parse)
+
+    monkeypatch.setattr(api, "load", load)
+    deadline = time.monotonic() + 10
+    for generation, looks in ((5, 1), (6, 3)):
+        (pod.mounted / "new").write_bytes(with_peers(3, 9).at(generation).dump())
+        (pod.mounted / "new").replace(pod.mounted / "config.jsonl.gz")
+        while len(read) < looks:
+            assert time.monotonic() < deadline
+    assert read == ["outline", "outline", "parse"]
 
 
 def test_peers_by_difference(active: Pod, ask: Ask) -> None:
