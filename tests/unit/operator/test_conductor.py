@@ -326,7 +326,7 @@ def test_what_a_handover_was_like_is_told_when_clients_are_back() -> None:
         for latency in (0.03, 0.2):
             # The next look at peers, without the pause before it.
             new.peers = (*new.peers, PeerStatus(str(latency), method="answered", latency=latency))
-            conductor._peers_at = 0.0
+            conductor._peers_due = 0.0
             await world.tick(conductor, state)
             assert state.last_handover["p99Seconds"] == f"{latency:.2f}"
         assert state.last_handover["method"] == "answered"

@@ -145,3 +145,16 @@ def test_a_higher_term_displaces(active: Pod, ask: Ask) -> None:
     assert (status.role, status.term) == (Role.STANDBY, 4)
     assert active.tunnel.device.frozen
     assert refused(ask, active, lambda s: s.put_config(with_peers(3), term=3)).status == 409
+
+
+def test_a_status_lists_all_peers_or_those_that_were_heard_or_none(active: Pod, ask: Ask) -> None:
+    known = PeerSpec(key(3), None, ("10.8.0.3/32",), "192.0.2.3:7")
+    ask(active, lambda s: s.put_config(newer(peers={known.public_key: known, key(9): PeerSpec(key(9))})))
+
+    def listed(which: Any) -> set[str] | None:
+        peers = ask(active, lambda s: s.status(peers=which)).peers
+        return None if peers is None else {peer.public_key for peer in peers}
+
+    assert listed("all") == {key(3), key(9)}
+    assert listed("heard") == {key(3)}
+    assert listed("none") is None
