@@ -38,6 +38,8 @@ TICK_SECONDS: Final = 1.0
 PAUSE_SECONDS: Final = 0.1
 """or nearly so."""
 LONGEST_RETRY: Final = 30.0
+LONGEST_RETRY_OF_ROLES: Final = 1.0
+"""Clients may wait for what failed: also an API server that was slow for a minute is asked again at once."""
 
 Key = tuple[str, str]
 logger = logging.getLogger(__name__)
@@ -82,8 +84,12 @@ class Worker:
 
     def start(self) -> None:
         self._tasks = [
-            asyncio.create_task(self._forever(self._reconcile_when_due), name=f"reconcile {self._key}"),
-            asyncio.create_task(self._forever(self._tick_when_due), name=f"conduct {self._key}"),
+            asyncio.create_task(
+                self._forever(self._reconcile_when_due, LONGEST_RETRY), name=f"reconcile {self._key}"
+            ),
+            asyncio.create_task(
+                self._forever(self._tick_when_due, LONGEST_RETRY_OF_ROLES), name=f"conduct {self._key}"
+            ),
         ]
 
     async def stop(self) -> None:
@@ -130,7 +136,7 @@ class Worker:
                 self._state.selected = _selected(service)
         self.wake()
 
-    async def _forever(self, once: Callable[[], Any]) -> None:
+    async def _forever(self, once: Callable[[], Any], longest: float) -> None:
         delay = QUIET_SECONDS
         while True:
             try:
@@ -147,7 +153,7 @@ class Worker:
                 known = isinstance(error, (ApiException, OSError, LookupError))
                 logger.warning("%s/%s: %s", *self._key, in_short(error), exc_info=not known)
                 await asyncio.sleep(delay)
-                delay = min(delay * 2, LONGEST_RETRY)
+                delay = min(delay * 2, longest)
                 self._dirty.set()
 
     # What is written down

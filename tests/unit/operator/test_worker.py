@@ -45,3 +45,32 @@ def test_looks_begin_a_second_apart(takes: float, monkeypatch: pytest.MonkeyPatc
     asyncio.run(looks())
     apart = [later - earlier for earlier, later in pairwise(begun)]
     assert apart == pytest.approx([max(TICK_SECONDS, takes + PAUSE_SECONDS)] * 2)
+
+
+def test_what_clients_wait_for_is_tried_again_every_second(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However long the API server has failed; what is only written down may wait."""
+    slept: dict[str, list[float]] = {"reconcile": [], "conduct": []}
+
+    async def fails(*_: object) -> None:
+        raise ConnectionError("the API server")
+
+    async def sleep(seconds: float) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        found = slept[task.get_name().partition(" ")[0]]
+        found.append(seconds)
+        if len(found) == 12:
+            raise asyncio.CancelledError
+
+    monkeypatch.setattr(Worker, "_tick_when_due", fails)
+    monkeypatch.setattr(Worker, "_reconcile_when_due", fails)
+    monkeypatch.setattr(worker, "asyncio", SimpleNamespace(**vars(asyncio) | {"sleep": sleep}))
+
+    async def run() -> None:
+        subject = Worker(cast(Any, None), ("vpn", "office"))
+        subject.start()
+        await asyncio.wait(subject._tasks)
+
+    asyncio.run(run())
+    assert max(slept["conduct"]) == worker.LONGEST_RETRY_OF_ROLES
+    assert max(slept["reconcile"]) == worker.LONGEST_RETRY
