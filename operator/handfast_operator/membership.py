@@ -133,7 +133,8 @@ class Membership:
             member = members.get(peer.uid)
             if member is None:
                 return None
-            if member.peer is not peer:
+            # kopf may list all of them anew.
+            if member.peer is not peer and member.peer != peer:
                 if not member.claims_for(peer):
                     return None
                 dormant = None if member.refusal else _dormant(peer.spec, now)

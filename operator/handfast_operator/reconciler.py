@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
-from handfast_tunnel.control import Configuration, DocumentError
+from handfast_tunnel.control import Configuration, DocumentError, PeerSpec
 from handfast_tunnel.control.packing import Packer
 
 from . import certificates, documents, keys, names, workload
@@ -60,6 +60,12 @@ class Reconciler:
     clients: Clients
     _applied: dict[tuple[str, str], str] = field(default_factory=dict)
     """By kind and name: a fingerprint of what was applied; an empty one where it was removed."""
+    _lines: Mapping[str, PeerSpec] = field(default_factory=dict)
+    """By uid, as clients have them,"""
+    _peers: Mapping[str, PeerSpec] = field(default_factory=dict)
+    """and by public key, as pods do."""
+    _noted: tuple[Mapping[str, PeerSpec], Configuration | None] = field(default_factory=lambda: ({}, None))
+    """Which lines were looked at for the generations that serve them, and in which configuration."""
     _packer: Packer = field(default_factory=Packer)
     _config_known: bool = False
     _key_source: str = ""
@@ -202,16 +208,17 @@ class Reconciler:
     async def _write_config(self) -> None:
         state = self.state
         assert state.key is not None
-        owner, members = state.tunnel.owner, state.membership
-        assert members is not None
-        head = documents.tunnel(owner, state.tunnel.spec, state.key.private, self.settings.shared_networks)
+        tunnel = state.tunnel
+        head = documents.tunnel(tunnel.owner, tunnel.spec, state.key.private, self.settings.shared_networks)
         former = state.config
-        lines = list(self.clients.lines(members.members.values()))
+        lines = self.clients.lines()
+        if lines is not self._lines:
+            self._lines, self._peers = lines, Configuration.of(0, head, lines.values()).peers
         # Also where the Secret was lost: a pod refuses what is not above what it has.
         last = max(former.generation if former else 0, state.tunnel.status.config_generation, state.confirmed)
-        wanted = Configuration.of(last + 1, head, lines)
+        wanted = Configuration(last + 1, head, self._peers)
         if documents.same(former, wanted):
-            self._note_lines(former)
+            self._note_lines(lines, former)
             return
         packed = self._packer.pack(wanted)
         if len(packed) > documents.MOST_BYTES:
@@ -225,7 +232,7 @@ class Reconciler:
             del state.findings["Degraded"]
         await self._store_config(packed)
         state.former_config, state.config = former, wanted
-        self._note_lines(former)
+        self._note_lines(lines, former)
 
     async def _store_config(self, packed: bytes) -> None:
         """Raises Conflict where somebody else wrote meanwhile."""
@@ -248,21 +255,26 @@ class Reconciler:
             raise LookupError(f"Secret {name} was deleted while it was written")
         state.config_version = written["metadata"]["resourceVersion"]
 
-    def _note_lines(self, former: Configuration | None) -> None:
+    def _note_lines(self, lines: Mapping[str, PeerSpec], former: Configuration | None) -> None:
         """For each Peer, the generation that first served it as it is."""
         state = self.state
         assert state.config is not None
         assert state.membership is not None
-        programmed = {}
-        for uid, member in state.membership.members.items():
-            line = self.clients.line(member)
-            if line is None:
-                continue
-            before = former.peers.get(line.public_key) if former is not None else None
-            same = before is line or before == line
-            known = state.programmed.get(uid, member.peer.status.config_generation)
+        noted, noted_in = self._noted
+        if noted_in is not former:
+            noted = {}
+        self._noted = lines, state.config
+        if noted is lines:
+            return
+        changed = {uid: line for uid, line in lines.items() if noted.get(uid) is not line}
+        programmed = {uid: known for uid, known in state.programmed.items() if uid in lines}
+        for uid, line in changed.items():
+            same = former is not None and former.peers.get(line.public_key) == line
+            status = state.membership.members[uid].peer.status
+            known = state.programmed.get(uid, status.config_generation)
             keep = same and 0 < known <= state.config.generation
             programmed[uid] = known if keep else state.config.generation
+        self.clients.note_programmed(changed.keys() | (state.programmed.keys() - lines.keys()))
         state.programmed = programmed
 
     def _secret(self, name: str, values: Mapping[str, str]) -> Object:

@@ -142,7 +142,7 @@ class Store:
     ) -> Object | None:
         """As `merge`, but only the metadata come back: a megabyte need not travel twice."""
         where = (self._resources[api, kind], namespace, name)
-        how = {"content_type": _MERGE, "field_manager": MANAGER, "header_params": {"Accept": _METADATA}}
+        how: Any = {"content_type": _MERGE, "field_manager": MANAGER, "header_params": {"Accept": _METADATA}}
         return await self._patch(*where, patch, **how)
 
     async def merge_lists(

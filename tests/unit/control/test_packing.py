@@ -6,10 +6,12 @@ import base64
 import gzip
 import hashlib
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from handfast_tunnel.control import Configuration, PeerSpec, TunnelSpec, packing
+from handfast_tunnel.control.fields import line as fields_line
 from handfast_tunnel.control.packing import WHOLE, Packer
 
 SPEC = TunnelSpec("default", "office", "u-1", base64.b64encode(bytes(range(32))).decode(), ("10.8.0.1/16",))
@@ -37,8 +39,12 @@ def test_only_what_has_changed_is_packed_anew(monkeypatch: pytest.MonkeyPatch) -
     packer, before = Packer(), configuration(2000)
     packer.pack(before)
     lines: list[str] = []
-    line = packing.line
-    monkeypatch.setattr(packing, "line", lambda fields: lines.append(line(fields)) or lines[-1])
+
+    def line(fields: Any) -> str:
+        lines.append(fields_line(fields))
+        return lines[-1]
+
+    monkeypatch.setattr(packing, "line", line)
     changed = replace(next(iter(before.peers.values())), persistent_keepalive=25)
     after = Configuration.of(8, SPEC, [*list(before.peers.values())[1:], changed])
     packed = packer.pack(after)

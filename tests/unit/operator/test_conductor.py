@@ -18,6 +18,7 @@ from handfast_operator.store import Failure
 from handfast_operator.tunnel_state import TunnelState
 from handfast_tunnel.control import ControlError, PeerStatus, Role, Status, stamps
 from handfast_tunnel.control.roles import Call, Event
+from handfast_tunnel.control.status import Listed
 
 from .fakes import FakeClient, FakePod, FakeWorld, KilledError, of_two_pods
 from .test_documents import configuration
@@ -168,7 +169,7 @@ def test_a_new_pod_that_falls_silent_is_not_waited_for(monkeypatch: pytest.Monke
     old.terminating = True
     ask = FakeClient.status
 
-    async def status(client: FakeClient, *, peers: bool = True) -> Status:
+    async def status(client: FakeClient, *, peers: Listed = "all") -> Status:
         if client.pod is new and world.selected == new.name:
             new.reachable = False
             await asyncio.Event().wait()

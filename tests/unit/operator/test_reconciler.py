@@ -416,6 +416,51 @@ def test_an_unknown_endpoint_withholds_the_clients_file(bench: Bench) -> None:
     assert bench.condition("carol", "ConfigReady")[1] == "EndpointUnknown"
 
 
+def test_an_endpoint_that_is_found_is_told_to_all(bench: Bench) -> None:
+    bench.look()
+    bench.look()
+    assert bench.reconciler is not None
+    state = bench.reconciler.state
+    found = state.endpoint
+    for endpoint, condition in ((None, "EndpointUnknown"), (found, "Written"), (None, "EndpointUnknown")):
+        state.endpoint = endpoint
+        bench.look()
+        bench.look()
+        assert {bench.condition(name, "ConfigReady")[1] for name in ("alice", "bob")} == {condition}
+
+
+def test_a_status_that_could_not_be_written_is_written_with_the_next_look(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench.look()
+    bench.look()
+
+    async def one_at_a_time() -> None:
+        """Both loops write statuses: one has begun, and fails, while the other looks."""
+        assert bench.reconciler is not None
+        clients = bench.reconciler.clients
+        begun, may_fail = asyncio.Event(), asyncio.Event()
+
+        async def fails(*_: Any) -> Any:
+            begun.set()
+            await may_fail.wait()
+            raise ConnectionError
+
+        monkeypatch.setattr(bench.store, "apply_status", fails)
+        bench.reconciler.state.endpoint, bench.reconciler.state.endpoint_reason = None, "it is waited for"
+        first = asyncio.create_task(clients.write_statuses(NOW))
+        await begun.wait()
+        second = asyncio.create_task(clients.write_statuses(NOW))
+        await asyncio.sleep(0)
+        may_fail.set()
+        await asyncio.gather(first, second, return_exceptions=True)
+        monkeypatch.undo()
+
+    asyncio.run(one_at_a_time())
+    bench.look()
+    assert {bench.condition(name, "ConfigReady")[1] for name in ("alice", "bob")} == {"EndpointUnknown"}
+
+
 def test_a_rotated_key(bench: Bench) -> None:
     bench.look()
     before = bench.store.statuses["Peer", "alice"]["publicKey"]
