@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import math
+import time
 from contextlib import suppress
 from dataclasses import replace
+from itertools import pairwise
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -333,6 +336,36 @@ def test_what_a_handover_was_like_is_told_when_clients_are_back() -> None:
         assert state.last_handover["method"] == "answered"
 
     asyncio.run(run())
+
+
+@pytest.mark.parametrize(("takes", "apart"), [(0.01, 5), (0.2, 10), (3.0, 30)])
+def test_who_is_connected_is_asked_the_less_often_the_longer_it_takes(
+    takes: float, apart: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world, now, asked = begun(), 1000.0, list[float]()
+    ask = FakeClient.status
+
+    async def status(client: FakeClient, *, peers: Listed = "all") -> Status:
+        nonlocal now
+        if peers == "heard":
+            asked.append(now)
+            now += takes
+        return await ask(client, peers=peers)
+
+    async def look_for_two_minutes() -> None:
+        nonlocal now
+        conductor, state = world.operator()
+        while now < 1120:
+            await world.tick(conductor, state)
+            now += 0.25
+
+    clock = SimpleNamespace(monotonic=lambda: now, time=time.time, time_ns=time.time_ns)
+    monkeypatch.setattr(FakeClient, "status", status)
+    monkeypatch.setattr("handfast_operator.conductor.time", clock)
+    asyncio.run(look_for_two_minutes())
+    pauses = [later - earlier for earlier, later in pairwise(asked)]
+    assert pauses
+    assert all(apart <= pause <= apart + 0.5 + takes for pause in pauses)
 
 
 def test_a_failover_is_told_as_one() -> None:
