@@ -169,7 +169,7 @@ def _generation(api: Api) -> str:
 
 
 def _done(api: Api, count: int, wanted: str) -> bool:
-    return sum(condition(each, wanted) == "True" for each in api.list("Peer")) == count
+    return sum(condition(each, wanted) == "True" for each in api.pages("Peer")) == count
 
 
 def _in_parallel(api: Api, objects: list[Object]) -> None:
