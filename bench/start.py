@@ -1,4 +1,5 @@
-"""How soon the first initiation is on the wire, from the exec of `handfast-tunnel` or of `wg-quick up`.
+"""How soon the first initiation is on the wire, from the exec of `handfast-tunnel` or of `wg-quick up`,
+and from that of a new pod's program.
 
 The configuration is there: it is pushed as soon as the configuration socket takes it, and the link is brought
 up at once. Other work on the machine delays a start: the kernel counts how long it waited for a processor.
@@ -36,6 +37,7 @@ CASES: Final = {
     "handfast-tunnel -f wg0": (),
 }
 WG_QUICK: Final = "wg-quick up wg0"
+POD: Final = "handfast-tunnel run --config DIR"
 _PEER_PORT: Final = 5555
 _PATIENCE: Final = 10.0
 _SIOCSIFFLAGS: Final = 0x8914
@@ -190,13 +192,14 @@ def wg_quick_up(hosts: TwoHosts, wg_quick: WgQuick) -> float:
 def run(rounds: int, say: Callable[[str], None]) -> dict[str, list[Start]]:
     """Per case its starts. With state memory, each but the first finds that of the one before."""
     compile_tunnel()
-    starts: dict[str, list[Start]] = {case: [] for case in (*CASES, WG_QUICK)}
+    starts: dict[str, list[Start]] = {case: [] for case in (*CASES, WG_QUICK, POD)}
     with TwoHosts() as hosts, tempfile.TemporaryDirectory() as folder:
         wg_quick = WgQuick(hosts.server, handfast().command[0], Path(folder))
         for _ in range(rounds):
             for case, options in CASES.items():
                 starts[case].append(start(hosts, options))
             starts[WG_QUICK].append(Start(wg_quick_up(hosts, wg_quick)))
+            starts[POD].append(start_pod(hosts))
     for line in table(starts)[1]:
         say(f"  {', '.join(line)}")
     return starts
@@ -215,7 +218,7 @@ def table(starts: dict[str, list[Start]]) -> tuple[list[str], list[list[str]]]:
     columns = ["started by", "n", "takes configuration (ms)", "first initiation (ms)"]
     columns += ["without waiting for a processor (ms)", "the best (ms)"]
     lines = []
-    for case in (*CASES, WG_QUICK):
+    for case in (*CASES, WG_QUICK, POD):
         found = starts[case]
         if not found:
             raise KeyError(f"no start by {case}")

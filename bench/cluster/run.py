@@ -28,10 +28,15 @@ WATCH: Final = KEEPALIVE + 7.0
 """How long clients are left alone after an event; longer than it takes a keepalive to be sent."""
 _NOTHING: Final = 0.5
 """A silence of probes that is shorter may be a busy machine's."""
+_NOTICED: Final = 0.15
+"""Three probes without an answer: a handover at its best."""
 _REACHED: Final = 4.0
 _NEXT: Final = 12.0
 """How long somebody is asked for an answer: from inside, and by itself."""
 _CALM: Final = 2.0
+_REPEATS: Final = 6.0
+"""Until a client says nothing more of its own. wireguard-go repeats an initiation after 5 s, also one whose
+answer was faster than its timer."""
 
 Say = Callable[[str], None]
 
@@ -60,7 +65,7 @@ def once(site: Site, event: Event, watch: float, begin: Callable[[], None] = lam
         methods = _methods(site)
         ways = [way for way in site.ways if way.entrance.gateway in event.gateways]
         with ThreadPoolExecutor(len(ways)) as pool:
-            view = _View(event, ways, began, until, methods)
+            view = View(event, ways, began, until, methods)
             return list(pool.map(view.outage, ways))
 
 
@@ -71,6 +76,7 @@ def settle(site: Site) -> None:
     ]
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(Way.join_again, quiet_or_stuck))
+    joined = time.monotonic()
     deadline = time.monotonic() + 60
     since = time.monotonic()
     while stuck := [way for way in site.ways if way.log and not way.log.settled(since)]:
@@ -79,7 +85,7 @@ def settle(site: Site) -> None:
                 f"nothing passes to {[(way.client.number, way.entrance.gateway) for way in stuck]}"
             )
         time.sleep(0.1)
-    time.sleep(_CALM)
+    time.sleep(max(_CALM, joined + _REPEATS - time.monotonic()))
 
 
 def _methods(site: Site) -> dict[str, str]:
@@ -93,7 +99,7 @@ def _methods(site: Site) -> dict[str, str]:
 
 
 @dataclass(frozen=True)
-class _View:
+class View:
     """What there is to see of one event, after it."""
 
     event: Event
@@ -136,7 +142,8 @@ class _View:
         return way.source.asks(way.address, _REACHED)
 
     def _dark(self, way: Way) -> float:
-        """Since when its gateway did not answer those who ask it in the same way."""
+        """Since when its gateway did not answer those who ask it in the same way: an event may take a minute
+        until it comes to that, and until then whatever a client says is answered."""
         silences = [
             self._silence(other.log)
             for other in self.ways
@@ -144,13 +151,15 @@ class _View:
             and other.client.kind is Kind.SENDING
             and (other.exposure, other.entrance.gateway) == (way.exposure, way.entrance.gateway)
         ]
-        return min((start for start, length in silences if length >= _NOTHING), default=self.began)
+        start, length = max(silences, key=lambda silence: silence[1], default=(self.began, 0.0))
+        return start if length >= _NOTICED else self.began
 
     def _method(self, way: Way) -> str:
-        shaken = way.shaken(self._dark(way)) < self.until
-        if way.entrance.gateway == HANDFAST and (known := self.methods.get(way.client.keys.public)):
-            return known
-        return "handshake" if shaken else "session went on"
+        """What the gateway says, as far as it is about this event: a former one's may still stand there."""
+        known = self.methods.get(way.client.keys.public) if way.entrance.gateway == HANDFAST else None
+        if way.shaken(self._dark(way)) < self.until:
+            return known or "handshake"
+        return "resumed" if known == "resumed" else "session went on"
 
 
 def _in_short(outages: Sequence[Outage]) -> str:

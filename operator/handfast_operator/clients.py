@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -15,6 +15,7 @@ from .conditions import Finding, timestamp
 from .fingerprint import fingerprint
 from .materials import Material, Missing
 from .membership import Member, PeerObject
+from .resources import TunnelSpec
 from .store import Object, Store, secret_values
 from .tunnel_state import TunnelState
 
@@ -30,63 +31,106 @@ Announce = Callable[[Object, str, str, str], Awaitable[None]]
 
 @dataclass(slots=True)
 class Clients:
-    """It remembers what it has read and written, until `forget`."""
+    """It remembers what it has read and written, until `forget`. Of ten thousand Peers it looks into those
+    only for which anything has changed; they are named by their uids."""
 
     store: Store
     state: TunnelState
     announce: Announce
     settled: str = ""
     """The fingerprint of what all clients' configurations were made of, when they last were all in order."""
+    _admitted: TunnelSpec | None = None
+    """What the Peers were last compared under."""
     _materials: dict[str, Material | Missing] = field(default_factory=dict)
-    _inputs: dict[str, Any] = field(default_factory=dict)
-    _made_of: dict[str, Any] = field(default_factory=dict)
-    """By a Peer's uid: all that decides what its Secret says,"""
+    _asked: dict[str, PeerObject] = field(default_factory=dict)
+    """What their material was found for."""
     _written: dict[str, str] = field(default_factory=dict)
-    """and a fingerprint of that."""
-    _lines: dict[str, tuple[Any, Line]] = field(default_factory=dict)
-    """By a Peer's uid: its line of the configuration, and all that decides it."""
+    """A fingerprint of what their Secrets say."""
     _statuses: dict[str, Object] = field(default_factory=dict)
+    _lines: Mapping[str, Line] = field(default_factory=dict)
+    _unlined: set[str] = field(default_factory=set)
+    """Those whose line may be another one now,"""
+    _unwritten: set[str] = field(default_factory=set)
+    """whose Secret may be,"""
+    _unsaid: set[str] = field(default_factory=set)
+    """and whose status may be, or will be once it is confirmed."""
+    _common: str = ""
+    """The fingerprint by which Secrets were last written."""
+    _connected: Mapping[str, bool] = field(default_factory=dict)
+    """What was last said of it, as in the Tunnel's state,"""
+    _withheld: str | None = None
+    """and of why clients have no endpoint; None where they have one."""
     _resting: Resting = field(default_factory=Resting)
     _slots: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(IN_FLIGHT))
 
     @property
     def _memories(self) -> Iterable[dict[str, Any]]:
-        return self._materials, self._inputs, self._made_of, self._written, self._lines, self._statuses
+        return self._materials, self._asked, self._written, self._statuses
 
     def forget(self) -> None:
         """Read everything again: it may have been edited or deleted by hand."""
         self.settled = ""
+        self._admitted = None
         self._materials.clear()
-        self._made_of.clear()
         self._written.clear()
 
     async def admit(self, peers: list[PeerObject], now: float) -> bool:
         """Decide about all of them. Returns whether some lack a key that somebody has to bring."""
         gone = self._materials.keys() - {peer.uid for peer in peers}
         former = self.state.membership
+        self._stir(gone)
         for uid in gone:
             for memory in self._memories:
                 memory.pop(uid, None)
             if former is not None and (member := former.members.get(uid)) is not None:
                 owner = f"{member.peer.namespace}/{member.peer.name}"
                 self._resting.give_back((net.network_address for net in member.addresses), owner, now)
-        by_name = {line.name: line for line in self.state.config.peers.values()} if self.state.config else {}
-        await asyncio.gather(*(self._material(peer, by_name.get(peer.name)) for peer in peers))
+        await self._find_materials([peer for peer in peers if not self._has_material(peer)])
         public = {peer.uid: key for peer in peers if (key := self.public_key(peer))}
-        self.state.membership = membership.admit(self.state.tunnel.spec, peers, public, self._resting, now)
-        return any(isinstance(material, Missing) for material in self._materials.values())
+        spec = self.state.tunnel.spec
+        renewed = former.renewed(peers, public, now) if former and spec == self._admitted else None
+        self.state.membership = renewed or membership.admit(spec, peers, public, self._resting, now)
+        self._admitted = spec
+        before, members = former.members if former else {}, self.state.membership.members
+        self._stir([uid for uid, member in members.items() if before.get(uid) is not member])
+        missing = [uid for uid, material in self._materials.items() if isinstance(material, Missing)]
+        self._stir(missing)
+        return bool(missing)
 
-    async def _material(self, peer: PeerObject, line: Line | None) -> None:
-        spec = peer.spec
-        inputs = (spec.public_key, spec.key_rotation, spec.preshared_key_secret_ref)
-        if isinstance(self._materials.get(peer.uid), Material) and self._inputs.get(peer.uid) == inputs:
+    def _stir(self, uids: Collection[str]) -> None:
+        """Look into these again, whatever it is that has changed."""
+        for each in (self._unlined, self._unwritten, self._unsaid):
+            each.update(uids)
+
+    def _has_material(self, peer: PeerObject) -> bool:
+        before = self._asked.get(peer.uid)
+        if before is None or not isinstance(self._materials.get(peer.uid), Material):
+            return False
+        if before is not peer:
+            now, then = peer.spec, before.spec
+            if (now.public_key, now.key_rotation, now.preshared_key_secret_ref) != (
+                then.public_key,
+                then.key_rotation,
+                then.preshared_key_secret_ref,
+            ):
+                return False
+            self._asked[peer.uid] = peer
+        return True
+
+    async def _find_materials(self, peers: list[PeerObject]) -> None:
+        if not peers:
             return
+        by_name = {line.name: line for line in self.state.config.peers.values()} if self.state.config else {}
+        await asyncio.gather(*(self._find_material(peer, by_name.get(peer.name)) for peer in peers))
+
+    async def _find_material(self, peer: PeerObject, line: Line | None) -> None:
         known: Material | Missing | None = materials.unread(peer, line) if self._settled(peer) else None
         if known is None:
             async with self._slots:
                 known = await self._read_material(peer)
         self._materials[peer.uid] = known
-        self._inputs[peer.uid] = inputs
+        self._asked[peer.uid] = peer
+        self._stir([peer.uid])
 
     def _settled(self, peer: PeerObject) -> bool:
         """Whether its Secret was in order when another operator last looked, for what it was made of then."""
@@ -121,11 +165,20 @@ class Clients:
         material = self._materials.get(peer.uid)
         return material.public if isinstance(material, Material) else peer.status.public_key
 
-    def lines(self, members: Iterable[Member]) -> Iterable[Line]:
-        return (line for member in members if (line := self.line(member)) is not None)
+    def lines(self) -> Mapping[str, Line]:
+        """Of all Peers that are served: what pods are told. The same object as before if nothing has changed,
+        and of each Peer for which nothing has, the same line."""
+        assert self.state.membership is not None
+        members, lines = self.state.membership.members, self._lines
+        found = {uid: self._line(members.get(uid)) for uid in self._unlined}
+        changed = {uid: line for uid, line in found.items() if line != lines.get(uid)}
+        if changed:
+            self._lines = {uid: line for uid, line in {**lines, **changed}.items() if line is not None}
+        self._unlined.clear()
+        return self._lines
 
-    def line(self, member: Member) -> Line | None:
-        if not member.served:
+    def _line(self, member: Member | None) -> Line | None:
+        if member is None or not member.served:
             return None
         peer, material = member.peer, self._materials[member.peer.uid]
         if isinstance(material, Missing):
@@ -135,13 +188,7 @@ class Clients:
             return documents.peer(
                 peer.spec, peer.name, former.public_key, former.preshared_key, member.allowed_ips
             )
-        inputs = peer.generation, material, member.allowed_ips
-        known = self._lines.get(peer.uid)
-        if known is None or known[0] != inputs:
-            spec, allowed_ips = peer.spec, member.allowed_ips
-            line = documents.peer(spec, peer.name, material.public, material.preshared, allowed_ips)
-            self._lines[peer.uid] = known = inputs, line
-        return known[1]
+        return documents.peer(peer.spec, peer.name, material.public, material.preshared, member.allowed_ips)
 
     def fingerprint(self) -> str:
         """Of what is the same in all clients' configurations."""
@@ -151,9 +198,13 @@ class Clients:
 
     async def write_secrets(self) -> None:
         assert self.state.membership is not None
-        common = self.fingerprint()
-        members = [member for member in self.state.membership.members.values() if member.refusal is None]
-        await asyncio.gather(*(self._client_secret(member, common) for member in members))
+        members, common = self.state.membership.members, self.fingerprint()
+        if common != self._common:
+            self._unwritten.update(members)
+            self._common = common
+        due = [member for uid in self._unwritten if (member := members.get(uid)) and not member.refusal]
+        self._unwritten.intersection_update(member.peer.uid for member in due)
+        await asyncio.gather(*(self._client_secret(member, common) for member in due))
 
     async def _client_secret(self, member: Member, common: str) -> None:
         """`common` is the fingerprint of what is the same in all of them."""
@@ -161,25 +212,22 @@ class Clients:
         material = self._materials[peer.uid]
         if isinstance(material, Missing):
             return
-        if not material.read:
-            if self.settled == common and self._settled(peer):
-                return
+        if not material.read and not (self.settled == common and self._settled(peer)):
             async with self._slots:
                 read = await self._read_material(peer)
             self._materials[peer.uid] = read
+            self._stir([peer.uid])
             if isinstance(read, Missing):
                 return
             material = read
-        made_of = common, peer.generation, material, member.addresses
-        if self._made_of.get(peer.uid) == made_of:
-            return
-        body = self._secret(peer, self._values(member, material))
-        mark = fingerprint(body)
-        if self._written.get(peer.uid) != mark:
-            async with self._slots:
-                await self.store.apply(body)
-            self._written[peer.uid] = mark
-        self._made_of[peer.uid] = made_of
+        if material.read:
+            body = self._secret(peer, self._values(member, material))
+            mark = fingerprint(body)
+            if self._written.get(peer.uid) != mark:
+                async with self._slots:
+                    await self.store.apply(body)
+                self._written[peer.uid] = mark
+        self._unwritten.discard(peer.uid)
 
     def _values(self, member: Member, material: Material) -> dict[str, str]:
         state = self.state
@@ -218,12 +266,18 @@ class Clients:
             return
         urgent: list[tuple[PeerObject, Object]] = []
         later: list[tuple[PeerObject, Object]] = []
-        for member in self.state.membership.members.values():
+        self._unsaid |= self._to_be_said()
+        for uid in tuple(self._unsaid):
+            if (member := self.state.membership.members.get(uid)) is None:
+                self._unsaid.discard(uid)
+                continue
             wanted = self._peer_status(member, now)
-            known = self._statuses.get(member.peer.uid) or member.peer.raw_status
+            known = self._statuses.get(uid) or member.peer.raw_status
             if wanted != known:
                 quiet = {**wanted, **{name: known[name] for name in _QUIET if name in known}}
                 (later if quiet == known else urgent).append((member.peer, wanted))
+            elif uid not in self.state.programmed or self._is_confirmed(member.peer):
+                self._unsaid.discard(uid)
         await asyncio.gather(*(self._write_peer_status(*each) for each in urgent))
         for each in later[:CONNECTED_WRITES_PER_SECOND]:
             await self._write_peer_status(*each)
@@ -236,20 +290,47 @@ class Clients:
                 await self.store.apply_status("Peer", peer.namespace, peer.name, wanted)
         except Exception:
             self._statuses.pop(peer.uid, None)
+            self._unsaid.add(peer.uid)
             raise
         for reason, message in news.of_peer(former.get("conditions", ()), wanted["conditions"]):
             async with self._slots:
                 await self.announce(peer.subject, "Warning", reason, message)
+
+    def note_programmed(self, uids: Iterable[str]) -> None:
+        """Other generations serve these."""
+        self._unsaid.update(uids)
+
+    def _to_be_said(self) -> set[str]:
+        """Whose status is another one because of what is known of the Tunnel."""
+        state, found = self.state, set[str]()
+        assert state.membership is not None
+        withheld = state.endpoint_reason if state.endpoint is None else None
+        if withheld != self._withheld:
+            found.update(state.membership.members)
+            self._withheld = withheld
+        now, before = state.connected, self._connected
+        if now != before:
+            uids = {key: uid for uid, key in state.membership.keys.items()}
+            changed = (key for key in now.keys() | before.keys() if now.get(key) != before.get(key))
+            found.update(uid for key in changed if (uid := uids.get(key)))
+            self._connected = now
+        return found
+
+    def _is_confirmed(self, peer: PeerObject) -> bool:
+        generation = self.state.programmed.get(peer.uid)
+        return generation is not None and (
+            generation <= self.state.confirmed or self._was_programmed(peer, generation)
+        )
+
+    def _is_connected(self, member: Member) -> bool:
+        return self.state.connected.get(self.public_key(member.peer), False) and member.served
 
     def _peer_status(self, member: Member, now: float) -> Object:
         peer, state = member.peer, self.state
         public = self.public_key(peer)
         generation = state.programmed.get(peer.uid)
         former = peer.status
-        confirmed = generation is not None and (
-            generation <= state.confirmed or self._was_programmed(peer, generation)
-        )
-        connected = state.connected.get(public, False) and member.served
+        confirmed, connected = self._is_confirmed(peer), self._is_connected(member)
         since = former.last_connected_time
         last = self._statuses.get(peer.uid) or peer.raw_status
         if connected and not last.get("connected"):

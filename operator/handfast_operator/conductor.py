@@ -35,7 +35,10 @@ STANDBY_SECONDS: Final = 5.0
 PROBE_SECONDS: Final = 1.0
 """For an answer to that."""
 PEERS_SECONDS: Final = 5.0
-"""Between two questions for who is connected."""
+"""Between two questions for who is connected,"""
+PEERS_SHARE: Final = 0.02
+"""and of ten thousand busy peers so seldom that the answers take no more of the time than this."""
+LONGEST_PEERS_SECONDS: Final = 30.0
 STATE_SECONDS: Final = 300.0
 """Between two copies of the endpoints in the state Secret."""
 PROXY_SECONDS: Final = 1.2
@@ -69,7 +72,7 @@ class Conductor:
     """The term that a pod was asked to end, and could not."""
     _unmarked: set[str] = field(default_factory=set)
     """Uids of pods that could not be given what they are to have in the API server."""
-    _peers_at: float = 0.0
+    _peers_due: float = 0.0
     _state_at: float = 0.0
     _outcome_until: float = 0.0
     _stored_peers: tuple[PeerState, ...] = ()
@@ -146,7 +149,7 @@ class Conductor:
         known = self.state.seen[pod.uid]
         try:
             async with asyncio.timeout(PROBE_SECONDS):
-                status = await (await self._sidecar(pod)).status(peers=False)
+                status = await (await self._sidecar(pod)).status(peers="none")
             if status.pod_uid != pod.uid:
                 # On a node's own network the next pod has the address where the former one still answers.
                 raise ControlError(f"at its address {status.pod_uid} answers")
@@ -318,7 +321,7 @@ class Conductor:
             "time": timestamp(time.time()),
             "peers": sum(self.state.connected.values()),
         }
-        self._peers_at = time.monotonic() - PEERS_SECONDS + 2
+        self._peers_due = time.monotonic() + 2
         self._outcome_until = time.monotonic() + outcome.WINDOW_SECONDS
 
     async def _drain(self, old: PodObject, new: PodObject, term: int) -> None:
@@ -340,7 +343,7 @@ class Conductor:
         """A commit is for ever: the successor may have died since, and the old pod then serves on. One that
         stays stands by from now on."""
         async with asyncio.timeout(PROBE_SECONDS):
-            status = await (await self._sidecar(new)).status(peers=False)
+            status = await (await self._sidecar(new)).status(peers="none")
         if (status.role, status.term) != (Role.ACTIVE, term):
             raise ControlError(f"{new.name} is {status.role} at term {status.term}, not active at {term}")
         await (self._commit if leaves else self._tell)(old, term)
@@ -459,13 +462,15 @@ class Conductor:
         now = time.monotonic()
         name = (self.state.active or {}).get("pod")
         pod = next((pod for pod in pods if pod.name == name), None)
-        if pod is None or now - self._peers_at < PEERS_SECONDS:
+        if pod is None or now < self._peers_due:
             return
-        self._peers_at = now
+        self._peers_due = now + PEERS_SECONDS
         try:
-            status = await (await self._sidecar(pod)).status()
+            status = await (await self._sidecar(pod)).status(peers="heard")
         except (ControlError, Refused):
             return
+        pause = (time.monotonic() - now) / PEERS_SHARE
+        self._peers_due = now + min(max(pause, PEERS_SECONDS), LONGEST_PEERS_SECONDS)
         peers = status.peers or ()
         self.state.connected = {peer.public_key: peer.connected for peer in peers}
         if self.state.last_handover is not None and now < self._outcome_until:

@@ -8,16 +8,18 @@ Peer owns its addresses and routes only, since in WireGuard the last owner of an
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from ipaddress import ip_network
-from typing import Any
+from typing import Any, Final
 
 from . import addresses as allocation
 from . import news
 from .addresses import Address, Network
 from .resources import PeerSpec, PeerStatus, TunnelSpec
+
+_EXHAUSTED: Final = "PoolExhausted"
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +96,16 @@ class Member:
     def allowed_ips(self) -> tuple[Network, ...]:
         return self.addresses + self.routes
 
+    def claims_for(self, peer: PeerObject) -> bool:
+        """Whether the Peer asks for no more and no less than when this was decided."""
+        before = self.peer
+        return (
+            (before.age, before.addresses, before.routes) == (peer.age, peer.addresses, peer.routes)
+            and before.spec.expires_at == peer.spec.expires_at
+            # What its status has since it was written is what was decided here.
+            and peer.former_addresses in (before.former_addresses, self.addresses)
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Membership:
@@ -102,6 +114,32 @@ class Membership:
     free: list[tuple[str, int]]
     next_expiry: float | None
     """When the next Peer expires, in seconds since 1970."""
+    keys: Mapping[str, str]
+    """The public keys that were compared, by uid."""
+    is_full: bool = False
+    """Somebody found no free address: an hour later there may be one."""
+
+    def renewed(
+        self, peers: Collection[PeerObject], keys: Mapping[str, str], now: float
+    ) -> Membership | None:
+        """The same for Peers of which none asks for anything else than before: of ten thousand only those
+        that have changed cost anything. None where all have to be compared anew."""
+        members = self.members
+        due = self.next_expiry is not None and self.next_expiry <= now
+        if due or self.is_full or len(peers) != len(members) or keys != self.keys:
+            return None
+        changed = {}
+        for peer in peers:
+            member = members.get(peer.uid)
+            if member is None:
+                return None
+            # kopf may list all of them anew.
+            if member.peer is not peer and member.peer != peer:
+                if not member.claims_for(peer):
+                    return None
+                dormant = None if member.refusal else _dormant(peer.spec, now)
+                changed[peer.uid] = replace(member, peer=peer, dormant=dormant)
+        return replace(self, members=members | changed, keys=keys) if changed else self
 
 
 def admit(
@@ -129,7 +167,8 @@ def admit(
     for member in homeless:
         members[member.peer.uid] = _housed(member, claims, allocator)
     expiries = [t for peer in ordered if (t := expiry(peer.spec)) is not None and t > now]
-    return Membership(members, allocator.free(), min(expiries, default=None))
+    full = any(member.refusal and member.refusal.reason == _EXHAUSTED for member in members.values())
+    return Membership(members, allocator.free(), min(expiries, default=None), keys, is_full=full)
 
 
 def expiry(spec: PeerSpec) -> float | None:
@@ -151,9 +190,12 @@ def _claimed(
     if refusal is not None:
         return Member(peer, refusal=refusal)
     claims.add(peer, key, networks + peer.routes)
+    return Member(peer, networks, peer.routes, dormant=_dormant(spec, now))
+
+
+def _dormant(spec: PeerSpec, now: float) -> str | None:
     when = expiry(spec)
-    dormant = "Disabled" if spec.disabled else "Expired" if when is not None and when <= now else None
-    return Member(peer, networks, peer.routes, dormant=dormant)
+    return "Disabled" if spec.disabled else "Expired" if when is not None and when <= now else None
 
 
 def _housed(member: Member, claims: _Claims, allocator: allocation.Allocator) -> Member:
@@ -177,7 +219,7 @@ def _housed(member: Member, claims: _Claims, allocator: allocation.Allocator) ->
         return Member(
             peer,
             refusal=Refusal(
-                "PoolExhausted",
+                _EXHAUSTED,
                 "it has no address, and the Tunnel has no pool: set spec.addresses, or add a pool",
             ),
         )
@@ -186,7 +228,7 @@ def _housed(member: Member, claims: _Claims, allocator: allocation.Allocator) ->
 
 def _exhausted(version: int) -> Refusal:
     return Refusal(
-        "PoolExhausted",
+        _EXHAUSTED,
         f"no free IPv{version} address is left in the Tunnel's pools: add a pool, or delete Peers"
         " (an address rests for an hour after its Peer is gone)",
     )

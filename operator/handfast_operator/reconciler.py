@@ -12,7 +12,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
-from handfast_tunnel.control import Configuration, DocumentError
+from handfast_tunnel.control import Configuration, DocumentError, PeerSpec
+from handfast_tunnel.control.packing import Packer
 
 from . import certificates, documents, keys, names, workload
 from .clients import Clients
@@ -59,6 +60,13 @@ class Reconciler:
     clients: Clients
     _applied: dict[tuple[str, str], str] = field(default_factory=dict)
     """By kind and name: a fingerprint of what was applied; an empty one where it was removed."""
+    _lines: Mapping[str, PeerSpec] = field(default_factory=dict)
+    """By uid, as clients have them,"""
+    _peers: Mapping[str, PeerSpec] = field(default_factory=dict)
+    """and by public key, as pods do."""
+    _noted: tuple[Mapping[str, PeerSpec], Configuration | None] = field(default_factory=lambda: ({}, None))
+    """Which lines were looked at for the generations that serve them, and in which configuration."""
+    _packer: Packer = field(default_factory=Packer)
     _config_known: bool = False
     _key_source: str = ""
     """As KEY_ANNOTATION has it."""
@@ -200,18 +208,19 @@ class Reconciler:
     async def _write_config(self) -> None:
         state = self.state
         assert state.key is not None
-        owner, members = state.tunnel.owner, state.membership
-        assert members is not None
-        head = documents.tunnel(owner, state.tunnel.spec, state.key.private, self.settings.shared_networks)
+        tunnel = state.tunnel
+        head = documents.tunnel(tunnel.owner, tunnel.spec, state.key.private, self.settings.shared_networks)
         former = state.config
-        lines = list(self.clients.lines(members.members.values()))
+        lines = self.clients.lines()
+        if lines is not self._lines:
+            self._lines, self._peers = lines, Configuration.of(0, head, lines.values()).peers
         # Also where the Secret was lost: a pod refuses what is not above what it has.
         last = max(former.generation if former else 0, state.tunnel.status.config_generation, state.confirmed)
-        wanted = Configuration.of(last + 1, head, lines)
+        wanted = Configuration(last + 1, head, self._peers)
         if documents.same(former, wanted):
-            self._note_lines(former)
+            self._note_lines(lines, former)
             return
-        packed = wanted.dump()
+        packed = self._packer.pack(wanted)
         if len(packed) > documents.MOST_BYTES:
             message = (
                 f"the configuration of {len(lines)} Peers has {len(packed)} bytes, and a Secret at most"
@@ -223,7 +232,7 @@ class Reconciler:
             del state.findings["Degraded"]
         await self._store_config(packed)
         state.former_config, state.config = former, wanted
-        self._note_lines(former)
+        self._note_lines(lines, former)
 
     async def _store_config(self, packed: bytes) -> None:
         """Raises Conflict where somebody else wrote meanwhile."""
@@ -236,7 +245,8 @@ class Reconciler:
         else:
             patch = {"metadata": {"resourceVersion": state.config_version}, "data": data}
             try:
-                written = await self.store.merge("v1", "Secret", state.tunnel.owner.namespace, name, patch)
+                namespace = state.tunnel.owner.namespace
+                written = await self.store.merge_large("v1", "Secret", namespace, name, patch)
             except Conflict:
                 self._config_known = False
                 raise
@@ -245,20 +255,26 @@ class Reconciler:
             raise LookupError(f"Secret {name} was deleted while it was written")
         state.config_version = written["metadata"]["resourceVersion"]
 
-    def _note_lines(self, former: Configuration | None) -> None:
+    def _note_lines(self, lines: Mapping[str, PeerSpec], former: Configuration | None) -> None:
         """For each Peer, the generation that first served it as it is."""
         state = self.state
         assert state.config is not None
         assert state.membership is not None
-        programmed = {}
-        for uid, member in state.membership.members.items():
-            line = self.clients.line(member)
-            if line is None:
-                continue
+        noted, noted_in = self._noted
+        if noted_in is not former:
+            noted = {}
+        self._noted = lines, state.config
+        if noted is lines:
+            return
+        changed = {uid: line for uid, line in lines.items() if noted.get(uid) is not line}
+        programmed = {uid: known for uid, known in state.programmed.items() if uid in lines}
+        for uid, line in changed.items():
             same = former is not None and former.peers.get(line.public_key) == line
-            known = state.programmed.get(uid, member.peer.status.config_generation)
+            status = state.membership.members[uid].peer.status
+            known = state.programmed.get(uid, status.config_generation)
             keep = same and 0 < known <= state.config.generation
             programmed[uid] = known if keep else state.config.generation
+        self.clients.note_programmed(changed.keys() | (state.programmed.keys() - lines.keys()))
         state.programmed = programmed
 
     def _secret(self, name: str, values: Mapping[str, str]) -> Object:
@@ -282,7 +298,7 @@ class Reconciler:
         """The config Secret."""
         owner = self.state.tunnel.owner
         patch = {"metadata": {"annotations": {annotation: value}}}
-        written = await self.store.merge(
+        written = await self.store.merge_large(
             "v1", "Secret", owner.namespace, names.config_secret(owner.name), patch
         )
         if written is not None:

@@ -34,7 +34,12 @@ QUIET_SECONDS: Final = 0.05
 PATIENCE_SECONDS: Final = 1.0
 """and for how long that is waited for."""
 TICK_SECONDS: Final = 1.0
+"""Between the beginnings of two looks at all pods; one that waits for a lost pod is followed at once,"""
+PAUSE_SECONDS: Final = 0.1
+"""or nearly so."""
 LONGEST_RETRY: Final = 30.0
+LONGEST_RETRY_OF_ROLES: Final = 1.0
+"""Clients may wait for what failed: also an API server that was slow for a minute is asked again at once."""
 
 Key = tuple[str, str]
 logger = logging.getLogger(__name__)
@@ -75,11 +80,16 @@ class Worker:
         self._status: dict[str, Any] | None = None
         self._tasks: list[asyncio.Task[None]] = []
         self._conducting = asyncio.Lock()
+        self._ticked_at = 0.0
 
     def start(self) -> None:
         self._tasks = [
-            asyncio.create_task(self._forever(self._reconcile_when_due), name=f"reconcile {self._key}"),
-            asyncio.create_task(self._forever(self._tick_when_due), name=f"conduct {self._key}"),
+            asyncio.create_task(
+                self._forever(self._reconcile_when_due, LONGEST_RETRY), name=f"reconcile {self._key}"
+            ),
+            asyncio.create_task(
+                self._forever(self._tick_when_due, LONGEST_RETRY_OF_ROLES), name=f"conduct {self._key}"
+            ),
         ]
 
     async def stop(self) -> None:
@@ -126,7 +136,7 @@ class Worker:
                 self._state.selected = _selected(service)
         self.wake()
 
-    async def _forever(self, once: Callable[[], Any]) -> None:
+    async def _forever(self, once: Callable[[], Any], longest: float) -> None:
         delay = QUIET_SECONDS
         while True:
             try:
@@ -143,7 +153,7 @@ class Worker:
                 known = isinstance(error, (ApiException, OSError, LookupError))
                 logger.warning("%s/%s: %s", *self._key, in_short(error), exc_info=not known)
                 await asyncio.sleep(delay)
-                delay = min(delay * 2, LONGEST_RETRY)
+                delay = min(delay * 2, longest)
                 self._dirty.set()
 
     # What is written down
@@ -221,7 +231,9 @@ class Worker:
     # Roles
 
     async def _tick_when_due(self) -> None:
-        woken = await _wait(self._woken, TICK_SECONDS)
+        due = self._ticked_at + TICK_SECONDS - time.monotonic()
+        woken = await _wait(self._woken, max(due, PAUSE_SECONDS))
+        self._ticked_at = time.monotonic()
         self._woken.clear()
         if self._state is None or self._state.config is None:
             return

@@ -77,6 +77,15 @@ class Api:
         items: list[Object] = self._resource(kind).get().to_dict()["items"]
         return items
 
+    def pages(self, kind: str, size: int = 500) -> Iterator[Object]:
+        """All of a kind: ten thousand at once may take a busy server longer than it allows itself."""
+        following = None
+        while following != "":
+            found = self._resource(kind).get(namespace=self.namespace, limit=size, _continue=following)
+            page = found.to_dict()
+            yield from page["items"]
+            following = page["metadata"].get("continue", "")
+
     def list(self, kind: str, selector: str = "") -> list[Object]:
         found = self._resource(kind).get(namespace=self.namespace, label_selector=selector)
         items: list[Object] = found.to_dict()["items"]

@@ -22,7 +22,7 @@ from .outside import Outside
 from .scene import BOUND, OWN_TIMERS, Recovery, Scene
 
 LATE: Final = BOUND + OWN_TIMERS
-"""Where the pod is gone before anybody leads again."""
+"""Where the pod is gone before anybody leads again, from then on."""
 
 
 @dataclass(frozen=True)
@@ -132,9 +132,11 @@ def _kill_operators(scene: Scene, _: Random) -> None:
 
 
 def _kill_operators_in_a_handover(scene: Scene, random: Random) -> None:
+    """The pod ends without them; who is to succeed it only an operator can say."""
     _delete_pod(scene, random)
     time.sleep(random.uniform(0, 0.5))
     _kill_operators(scene, random)
+    scene.wait_led()
 
 
 def _restart_api_server(scene: Scene, random: Random) -> None:

@@ -125,6 +125,11 @@ class Scene:
                 raise LabError(f"no calm within {_PATIENCE:g} s: {self.insiders.roles()}")
             time.sleep(0.1)
 
+    def wait_led(self) -> None:
+        """Somebody has renewed the Lease. A killed operator takes half a minute on a busy machine."""
+        now = time.monotonic()
+        wait_until(lambda: self._is_led(now), _PATIENCE, "an operator that leads", 0.1)
+
     def wait_served(self) -> None:
         """All clients' packets of now are answered."""
         now = time.monotonic()

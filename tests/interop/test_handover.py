@@ -190,6 +190,21 @@ def test_a_thaw_takes_it_back(fleet: Fleet) -> None:
     assert not fleet.handshakes(frozen)
 
 
+def test_data_for_a_client_is_no_reason_to_call_it_from_an_unknown_address(fleet: Fleet) -> None:
+    """It would follow, and be lost with the pod's address: it is answered by its next packet."""
+    fleet.operator.carry_sessions(fleet.old, fleet.new)
+    fleet.old.running.kill()
+    lost = time.monotonic()
+    fleet.operator.call(fleet.new, lambda s: s.activate(term=TERM + 1, generation=1))
+    fleet.new.node.attempt("ping", "-c3", "-i0.2", "-W1", fleet.client.ipv4)
+    assert not fleet.sent_by(fleet.new, lost)
+    fleet.service.point(fleet.new)
+    assert fleet.wait_for_answers(lost) < 12
+    assert fleet.method(fleet.new) == "answered"
+    endpoint = fleet.client.node.run("wg", "show", "wg0", "endpoints").split()[-1]
+    assert endpoint.partition(":")[0] == fleet.client.host.router_ipv4
+
+
 def test_without_a_commit_there_are_two_until_one_hears_of_the_other(fleet: Fleet) -> None:
     """The operator died after the flip."""
     export = fleet.operator.call(

@@ -134,6 +134,7 @@ def test_a_section_of_a_document_is_replaced(tmp_path: Path) -> None:
 
 STARTS = {case: [start.Start(0.2, 0.05, 0.15), start.Start(0.12, 0.01, 0.1)] for case in start.CASES} | {
     start.WG_QUICK: [start.Start(0.3)],
+    start.POD: [start.Start(0.14, 0.02)],
 }
 
 
@@ -141,6 +142,7 @@ def test_a_start_is_counted_without_its_wait_for_a_processor() -> None:
     _, lines = start.table(start.from_json(json.loads(json.dumps(start.to_json(STARTS)))))
     assert [line[1:] for line in lines[:2]] == [["2", "125", "160", "130", "120"]] * 2
     assert lines[2][1:] == ["1", "-", "300", "-", "300"]
+    assert lines[3][1:] == ["1", "-", "140", "120", "140"]
 
 
 def test_a_start_that_was_not_measured_fails() -> None:

@@ -118,6 +118,32 @@ def test_where_announcing_is_right_the_client_need_not_speak(fleet: Fleet) -> No
     assert fleet.new.peer(fleet.client).method == "announced"
 
 
+@pytest.mark.parametrize(("settings", "calls"), [(NEVER, False), (ALWAYS, True)])
+def test_data_for_a_client_is_no_reason_to_call_it_from_an_unknown_address(
+    settings: Settings, calls: bool
+) -> None:
+    """A handed client is at hearsay's address until it is heard here."""
+    fleet = fleet_of(settings)
+    fleet.hand_over()
+    fleet.new.send(fleet.client, b"data")
+    fleet.network.run(0.1)
+    assert bool(fleet.network.sent(fleet.new, TYPE_INITIATION)) is calls
+    fleet.says(b"hello")
+    fleet.network.run(0.1)
+    assert fleet.client.inbox == [b"data"], "it has waited"
+    method = "announced" if calls else "answered"
+    assert fleet.new.peer(fleet.client).method == method
+
+
+def test_a_configured_client_may_be_called(fleet: Fleet) -> None:
+    """A person says that it is to be found there, as another site."""
+    fleet.new.meet(fleet.client)
+    fleet.hand_over()
+    fleet.new.send(fleet.client, b"data")
+    fleet.network.run(0.1)
+    assert fleet.client.inbox == [b"data"]
+
+
 def test_a_standby_says_nothing(fleet: Fleet) -> None:
     fleet.take(fleet.handed())
     fleet.flip()

@@ -67,6 +67,12 @@ class FakeStore:
             raise _Conflicting
         return self._keep((kind, name), _merged(former, patch))
 
+    async def merge_large(
+        self, api: str, kind: str, namespace: str, name: str, patch: Object
+    ) -> Object | None:
+        written = await self.merge(api, kind, namespace, name, patch)
+        return written and {"metadata": written["metadata"]}
+
     async def delete(self, api: str, kind: str, namespace: str, name: str) -> None:
         self._count("delete", kind, name)
         self.objects.pop((kind, name), None)

@@ -24,7 +24,7 @@ from handfast_tunnel.control import (
     Status,
 )
 from handfast_tunnel.control.roles import Call, Event, Standing, step
-from handfast_tunnel.control.status import ForwardingStatus, RecoveryProgress
+from handfast_tunnel.control.status import ForwardingStatus, Listed, RecoveryProgress
 
 from .objects import OWNER, tunnel_object
 
@@ -128,7 +128,7 @@ class FakeClient:
         if not self.pod.reachable:
             raise ControlError("no answer")
 
-    async def status(self, *, peers: bool = True) -> Status:
+    async def status(self, *, peers: Listed = "all") -> Status:
         self._reach()
         return self.pod.answer()
 

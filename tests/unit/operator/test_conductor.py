@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import math
+import time
 from contextlib import suppress
 from dataclasses import replace
+from itertools import pairwise
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -18,6 +21,7 @@ from handfast_operator.store import Failure
 from handfast_operator.tunnel_state import TunnelState
 from handfast_tunnel.control import ControlError, PeerStatus, Role, Status, stamps
 from handfast_tunnel.control.roles import Call, Event
+from handfast_tunnel.control.status import Listed
 
 from .fakes import FakeClient, FakePod, FakeWorld, KilledError, of_two_pods
 from .test_documents import configuration
@@ -168,7 +172,7 @@ def test_a_new_pod_that_falls_silent_is_not_waited_for(monkeypatch: pytest.Monke
     old.terminating = True
     ask = FakeClient.status
 
-    async def status(client: FakeClient, *, peers: bool = True) -> Status:
+    async def status(client: FakeClient, *, peers: Listed = "all") -> Status:
         if client.pod is new and world.selected == new.name:
             new.reachable = False
             await asyncio.Event().wait()
@@ -326,12 +330,42 @@ def test_what_a_handover_was_like_is_told_when_clients_are_back() -> None:
         for latency in (0.03, 0.2):
             # The next look at peers, without the pause before it.
             new.peers = (*new.peers, PeerStatus(str(latency), method="answered", latency=latency))
-            conductor._peers_at = 0.0
+            conductor._peers_due = 0.0
             await world.tick(conductor, state)
             assert state.last_handover["p99Seconds"] == f"{latency:.2f}"
         assert state.last_handover["method"] == "answered"
 
     asyncio.run(run())
+
+
+@pytest.mark.parametrize(("takes", "apart"), [(0.01, 5), (0.2, 10), (3.0, 30)])
+def test_who_is_connected_is_asked_the_less_often_the_longer_it_takes(
+    takes: float, apart: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world, now, asked = begun(), 1000.0, list[float]()
+    ask = FakeClient.status
+
+    async def status(client: FakeClient, *, peers: Listed = "all") -> Status:
+        nonlocal now
+        if peers == "heard":
+            asked.append(now)
+            now += takes
+        return await ask(client, peers=peers)
+
+    async def look_for_two_minutes() -> None:
+        nonlocal now
+        conductor, state = world.operator()
+        while now < 1120:
+            await world.tick(conductor, state)
+            now += 0.25
+
+    clock = SimpleNamespace(monotonic=lambda: now, time=time.time, time_ns=time.time_ns)
+    monkeypatch.setattr(FakeClient, "status", status)
+    monkeypatch.setattr("handfast_operator.conductor.time", clock)
+    asyncio.run(look_for_two_minutes())
+    pauses = [later - earlier for earlier, later in pairwise(asked)]
+    assert pauses
+    assert all(apart <= pause <= apart + 0.5 + takes for pause in pauses)
 
 
 def test_a_failover_is_told_as_one() -> None:

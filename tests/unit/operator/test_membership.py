@@ -6,6 +6,8 @@ import random
 from ipaddress import ip_network
 from typing import Any
 
+import pytest
+
 from handfast_operator.addresses import REST_SECONDS, Resting
 from handfast_operator.membership import Member, Membership, PeerObject, admit
 
@@ -195,3 +197,56 @@ def test_the_order_of_arrival_changes_nothing() -> None:
         assert {uid: found.allowed_ips for uid, found in admitted(*shuffled).members.items()} == {
             uid: found.allowed_ips for uid, found in first.members.items()
         }
+
+
+def with_addresses(name: str, membership: Membership, **changes: Any) -> PeerObject:
+    """As it is read once its status is written."""
+    return peer_object(name, 0, {"addresses": addresses(membership, name)}, **changes)
+
+
+@pytest.mark.parametrize(
+    "changes", [{}, {"persistentKeepalive": 25}, {"disabled": True}, {"client": {"dns": ["10.8.0.53"]}}]
+)
+def test_who_asks_for_nothing_else_is_not_compared_again(changes: dict[str, Any]) -> None:
+    keys = {"uid-of-alice": "a", "uid-of-bob": "b"}
+    before = admit(tunnel_spec(), [peer_object("alice"), peer_object("bob")], keys, Resting(), NOW)
+    after = [with_addresses("alice", before, **changes), with_addresses("bob", before)]
+    renewed = before.renewed(after, dict(keys), NOW)
+    assert renewed is not None
+    assert renewed == admit(tunnel_spec(), after, keys, Resting(), NOW)
+    assert renewed.renewed(after, keys, NOW) is renewed
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"addresses": ["10.8.0.99"]},
+        {"routes": ["192.168.7.0/24"]},
+        {"expiresAt": "2025-06-15T15:00:00Z"},
+    ],
+)
+def test_who_asks_for_something_else_is_compared_with_all(changes: dict[str, Any]) -> None:
+    keys = {"uid-of-alice": "a", "uid-of-bob": "b"}
+    before = admit(tunnel_spec(), [peer_object("alice"), peer_object("bob")], keys, Resting(), NOW)
+    after = [with_addresses("alice", before, **changes), with_addresses("bob", before)]
+    assert before.renewed(after, keys, NOW) is None
+
+
+def test_one_more_one_less_and_other_keys_are_compared_with_all() -> None:
+    alice, bob, carol = map(peer_object, ("alice", "bob", "carol"))
+    keys = {"uid-of-alice": "a", "uid-of-bob": "b"}
+    before = admit(tunnel_spec(), [alice, bob], keys, Resting(), NOW)
+    for peers in ([alice], [alice, carol], [alice, bob, carol]):
+        assert before.renewed(peers, keys, NOW) is None
+    assert before.renewed([alice, bob], {**keys, "uid-of-bob": "a"}, NOW) is None
+
+
+def test_time_alone_brings_expiry_and_free_addresses() -> None:
+    soon = peer_object("alice", expiresAt="2025-06-15T15:06:50Z")
+    before = admitted(soon)
+    assert before.next_expiry is not None
+    assert before.renewed([soon], before.keys, before.next_expiry - 1) is before
+    assert before.renewed([soon], before.keys, before.next_expiry) is None
+    crowd = [peer_object(f"p{number}", age=number) for number in range(3)]
+    full = admitted(*crowd, addresses=["10.8.0.1/30"], pools=[{"cidr": "10.8.0.0/30"}])
+    assert full.renewed(crowd, full.keys, NOW) is None

@@ -9,7 +9,7 @@ from typing import Any, cast
 
 import pytest
 
-from handfast_operator import certificates, client_config, documents, keys
+from handfast_operator import certificates, client_config, documents, keys, membership, status
 from handfast_operator.clients import Clients
 from handfast_operator.membership import PeerObject
 from handfast_operator.reconciler import FULL_CHECK_SECONDS, Reconciler
@@ -416,6 +416,51 @@ def test_an_unknown_endpoint_withholds_the_clients_file(bench: Bench) -> None:
     assert bench.condition("carol", "ConfigReady")[1] == "EndpointUnknown"
 
 
+def test_an_endpoint_that_is_found_is_told_to_all(bench: Bench) -> None:
+    bench.look()
+    bench.look()
+    assert bench.reconciler is not None
+    state = bench.reconciler.state
+    found = state.endpoint
+    for endpoint, condition in ((None, "EndpointUnknown"), (found, "Written"), (None, "EndpointUnknown")):
+        state.endpoint = endpoint
+        bench.look()
+        bench.look()
+        assert {bench.condition(name, "ConfigReady")[1] for name in ("alice", "bob")} == {condition}
+
+
+def test_a_status_that_could_not_be_written_is_written_with_the_next_look(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench.look()
+    bench.look()
+
+    async def one_at_a_time() -> None:
+        """Both loops write statuses: one has begun, and fails, while the other looks."""
+        assert bench.reconciler is not None
+        clients = bench.reconciler.clients
+        begun, may_fail = asyncio.Event(), asyncio.Event()
+
+        async def fails(*_: Any) -> Any:
+            begun.set()
+            await may_fail.wait()
+            raise ConnectionError
+
+        monkeypatch.setattr(bench.store, "apply_status", fails)
+        bench.reconciler.state.endpoint, bench.reconciler.state.endpoint_reason = None, "it is waited for"
+        first = asyncio.create_task(clients.write_statuses(NOW))
+        await begun.wait()
+        second = asyncio.create_task(clients.write_statuses(NOW))
+        await asyncio.sleep(0)
+        may_fail.set()
+        await asyncio.gather(first, second, return_exceptions=True)
+        monkeypatch.undo()
+
+    asyncio.run(one_at_a_time())
+    bench.look()
+    assert {bench.condition(name, "ConfigReady")[1] for name in ("alice", "bob")} == {"EndpointUnknown"}
+
+
 def test_a_rotated_key(bench: Bench) -> None:
     bench.look()
     before = bench.store.statuses["Peer", "alice"]["publicKey"]
@@ -447,7 +492,7 @@ def test_a_change_makes_anew_what_is_that_peers(bench: Bench, monkeypatch: pytes
     bench.look()
     bench.look()
     made: list[str] = []
-    render, line = client_config.render, documents.peer
+    render, line, say, admit = client_config.render, documents.peer, status.peer, membership.admit
 
     def rendered(title: str, *arguments: Any) -> str:
         made.append(title.partition(",")[0])
@@ -457,13 +502,47 @@ def test_a_change_makes_anew_what_is_that_peers(bench: Bench, monkeypatch: pytes
         made.append(name)
         return line(spec, name, *arguments)
 
+    def said(member: Any, *arguments: Any) -> Any:
+        made.append(f"{member.peer.name} in words")
+        return say(member, *arguments)
+
+    def compared(*arguments: Any) -> Any:
+        made.append("all of them")
+        return admit(*arguments)
+
     monkeypatch.setattr(client_config, "render", rendered)
     monkeypatch.setattr(documents, "peer", lined)
+    monkeypatch.setattr(status, "peer", said)
+    monkeypatch.setattr(membership, "admit", compared)
     bench.peers["p7"]["spec"]["persistentKeepalive"] = 25
     bench.peers["p7"]["metadata"]["generation"] = 2
     bench.look()
-    assert sorted(made) == ["p7", "p7"]
+    assert sorted(made) == ["p7", "p7", "p7 in words"]
     assert {peer.name for peer in bench.config.peers.values() if peer.persistent_keepalive} == {"p7"}
+
+
+def test_what_is_so_again_is_said_again(bench: Bench) -> None:
+    bench.look()
+    bench.look()
+    key = bench.store.statuses["Peer", "alice"]["publicKey"]
+    assert bench.reconciler is not None
+    for connected in (True, False, True):
+        bench.reconciler.state.connected = {key: connected}
+        bench.look()
+        assert bench.store.statuses["Peer", "alice"]["connected"] is connected
+
+
+def test_a_peer_is_disabled_and_enabled_again(bench: Bench) -> None:
+    bench.look()
+    before = bench.store.statuses["Peer", "alice"]["addresses"]
+    for generation, disabled in enumerate((True, False, True), 2):
+        bench.peers["alice"]["spec"]["disabled"] = disabled
+        bench.peers["alice"]["metadata"]["generation"] = generation
+        bench.look()
+        assert ("alice" in {peer.name for peer in bench.config.peers.values()}) is not disabled
+        wanted = ("False", "Disabled") if disabled else ("True", "Programmed")
+        assert bench.condition("alice", "Programmed") == wanted
+    assert bench.store.statuses["Peer", "alice"]["addresses"] == before
 
 
 def test_calls_for_a_thousand_peers() -> None:

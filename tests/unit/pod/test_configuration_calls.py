@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,7 +17,7 @@ from handfast_tunnel.control import (
     PeerSpec,
     Role,
 )
-from handfast_tunnel.pod import api
+from handfast_tunnel.pod import accepted, api
 from handfast_tunnel.pod.surroundings import SurroundingsError
 
 from .calls import Ask, newer, peers_of, refused, with_peers
@@ -87,6 +89,27 @@ def test_what_the_secret_says_comes_by_the_mount_too(
     assert pod.gateway.configuration == with_peers(8).at(8), "an older one is late, not new"
 
 
+def test_what_the_operator_has_told_of_is_not_read_from_the_mount(
+    pods: Callable[[str], Pod], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(api, "FOLLOW_INTERVAL", 0.02)
+    pod = pods("a").start(standing=ACTIVE)
+    read: list[str] = []
+
+    def load(path: Path, parse: Any) -> Any:
+        read.append(parse.__name__)
+        return accepted.load(path, parse)
+
+    monkeypatch.setattr(api, "load", load)
+    deadline = time.monotonic() + 10
+    for generation, looks in ((5, 1), (6, 3)):
+        (pod.mounted / "new").write_bytes(with_peers(3, 9).at(generation).dump())
+        (pod.mounted / "new").replace(pod.mounted / "config.jsonl.gz")
+        while len(read) < looks:
+            assert time.monotonic() < deadline
+    assert read == ["outline", "outline", "parse"]
+
+
 def test_peers_by_difference(active: Pod, ask: Ask) -> None:
     patch = Patch(6, 5, (PeerSpec(key(9), None, ("10.8.0.9/32",)),), (key(2),))
     status = ask(active, lambda s: s.patch_peers(patch))
@@ -122,3 +145,16 @@ def test_a_higher_term_displaces(active: Pod, ask: Ask) -> None:
     assert (status.role, status.term) == (Role.STANDBY, 4)
     assert active.tunnel.device.frozen
     assert refused(ask, active, lambda s: s.put_config(with_peers(3), term=3)).status == 409
+
+
+def test_a_status_lists_all_peers_or_those_that_were_heard_or_none(active: Pod, ask: Ask) -> None:
+    known = PeerSpec(key(3), None, ("10.8.0.3/32",), "192.0.2.3:7")
+    ask(active, lambda s: s.put_config(newer(peers={known.public_key: known, key(9): PeerSpec(key(9))})))
+
+    def listed(which: Any) -> set[str] | None:
+        peers = ask(active, lambda s: s.status(peers=which)).peers
+        return None if peers is None else {peer.public_key for peer in peers}
+
+    assert listed("all") == {key(3), key(9)}
+    assert listed("heard") == {key(3)}
+    assert listed("none") is None

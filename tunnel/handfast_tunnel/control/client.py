@@ -23,7 +23,7 @@ from .errors import ControlError, DocumentError, Refused
 from .export import Export
 from .fields import parse_json
 from .roles import FREEZE_LIMIT
-from .status import Status
+from .status import Listed, Status
 from .trust import TlsFiles, client_context, sidecar_uri
 
 if TYPE_CHECKING:
@@ -82,9 +82,10 @@ class ControlClient:
 
     # --- calls ------------------------------------------------------------------------------------
 
-    async def status(self, *, peers: bool = True) -> Status:
-        path = "/v1/status" if peers else "/v1/status?peers=false"
-        return Status.from_json(await self._call("GET", path))
+    async def status(self, *, peers: Listed = "all") -> Status:
+        """A pod of a former release lists all where those that were heard are asked for."""
+        query = {"all": "", "heard": "?peers=heard", "none": "?peers=false"}[peers]
+        return Status.from_json(await self._call("GET", f"/v1/status{query}"))
 
     async def put_config(self, configuration: Configuration, *, term: int | None = None) -> Status:
         headers = {"Content-Type": "application/jsonl", "Content-Encoding": "gzip", **_term(term)}

@@ -338,7 +338,11 @@ class Patch:
     @classmethod
     def between(cls, old: Configuration, new: Configuration) -> Patch:
         """What makes `new` of `old`, where their tunnels are the same."""
-        put = tuple(peer for key, peer in new.peers.items() if old.peers.get(key) != peer)
+        put = tuple(
+            peer
+            for key, peer in new.peers.items()
+            if (former := old.peers.get(key)) is not peer and former != peer
+        )
         return cls(new.generation, old.generation, put, tuple(old.peers.keys() - new.peers.keys()))
 
 

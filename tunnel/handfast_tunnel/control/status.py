@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import Any, Final, Self
+from typing import Any, Final, Literal, Self
 
 from .errors import DocumentError
 from .roles import Role
+
+Listed = Literal["all", "heard", "none"]
+"""Of the peers, which a status lists. `heard`: those that the pod knows anything of, besides how they are
+configured. Of ten thousand that may be a handful."""
 
 _WORDS: Final = {"uid": "UID", "ips": "IPs"}
 

@@ -113,6 +113,9 @@ class Handshakes:
                 return False
             if peer.in_cadence:
                 return False
+            if peer.is_hearsay and not interface.settings.announce:
+                # It would leave from an address that the peer does not know (RECOVERY, section 5).
+                return False
         path = path or peer.endpoint
         if interface.key is None or path is None:
             return False

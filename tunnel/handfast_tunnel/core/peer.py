@@ -306,6 +306,15 @@ class Peer:
         if self.endpoint is not None and self.endpoint.local:
             self.endpoint, self.cookie = self.endpoint.without_local(), None
 
+    @property
+    def is_hearsay(self) -> bool:
+        """Whether only another pod has heard it where it is said to be: of what is heard here it is known to
+        which address of ours it came."""
+        heard = self._marks.endpoint if self._marks is not None else None
+        if heard is None or heard.local:
+            return False
+        return self.configured_endpoint is None or self.configured_endpoint.address != heard.address
+
     def is_at(self, endpoint: Endpoint) -> bool:
         """Whether what goes there goes where the peer is known to be."""
         return self.endpoint is not None and self.endpoint.same_path(endpoint)

@@ -36,6 +36,7 @@ from .surroundings import SurroundingsError
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from ..control.status import Listed
     from ..core.configuration import InterfaceChange
     from ..core.handover import Handed
     from .accepted import Accepted
@@ -47,6 +48,7 @@ CALL_LIMIT: Final = 1024 * 1024
 _OF_DOCUMENTS: Final = ("activate", "sessions")
 """Calls that carry what pods tell each other of all peers."""
 FOLLOW_INTERVAL: Final = 5.0
+_LISTED: Final[Mapping[str, Listed]] = {"false": "none", "heard": "heard"}
 _FIXED: Final = ("namespace", "name", "uid", "interface", "private_key")
 """Of a tunnel: what another value of makes another tunnel, which takes another pod."""
 
@@ -83,9 +85,9 @@ class Api:
     # --- reading ----------------------------------------------------------------------------------
 
     async def status(self, request: web.Request) -> web.Response:
-        return await self._status(peers=request.query.get("peers") != "false")
+        return await self._status(_LISTED.get(request.query.get("peers", ""), "all"))
 
-    async def _status(self, *, peers: bool = False) -> web.Response:
+    async def _status(self, peers: Listed = "none") -> web.Response:
         status = await run_job(self._loop, gather(self._gateway, self._surroundings, peers=peers))
         await run(self._loop, self._gateway.note_control_call)
         return web.json_response(status.to_json())
@@ -115,6 +117,10 @@ class Api:
                 await self._take_mounted(path)
 
     async def _take_mounted(self, path: Path) -> None:
+        # What the operator has told of already is not read: ten thousand peers take a second.
+        head = load(path, Configuration.outline)
+        if head is None or head.generation <= self._gateway.configuration.generation:
+            return
         new = load(path, Configuration.parse)
         async with self.changing:
             old = self._gateway.configuration

@@ -21,6 +21,7 @@ from ..core.constants import REJECT_AFTER_TIME
 from . import translate
 
 if TYPE_CHECKING:
+    from ..control.status import Listed
     from ..core.peer import Peer
     from .gateway import Gateway
     from .surroundings import Surroundings
@@ -40,7 +41,7 @@ class Counts(NamedTuple):
     """By the state of their recovery."""
 
 
-def gather(gateway: Gateway, surroundings: Surroundings, *, peers: bool) -> Generator[None, None, Status]:
+def gather(gateway: Gateway, surroundings: Surroundings, *, peers: Listed) -> Generator[None, None, Status]:
     """A job for the event loop."""
     while gateway.tunnel.device.building_up:
         yield
@@ -51,9 +52,10 @@ def gather(gateway: Gateway, surroundings: Surroundings, *, peers: bool) -> Gene
     if counts is None or now - counts.at >= COUNT_INTERVAL:
         counts = gateway.counts = yield from _count(tunnel.device.peers, now, offset)
     listed: list[PeerStatus] = []
-    if peers:
+    if peers != "none":
         for piece in _pieces(tunnel.device.peers):
-            listed += [_peer(gateway, peer, now, offset) for peer in piece]
+            wanted = piece if peers == "all" else filter(_is_heard, piece)
+            listed += [_peer(gateway, peer, now, offset) for peer in wanted]
             yield
     device, progress = tunnel.device, counts.progress
     draining = None
@@ -80,7 +82,7 @@ def gather(gateway: Gateway, surroundings: Surroundings, *, peers: bool) -> Gene
         control_age=None if gateway.control_call_at is None else now - gateway.control_call_at,
         outbound_stamp=translate.stamp_to_text(device.highest_stamp),
         known_sessions=device.known_sessions,
-        peers=tuple(listed) if peers else None,
+        peers=None if peers == "none" else tuple(listed),
     )
 
 
@@ -104,6 +106,10 @@ def _pieces(peers: Mapping[bytes, Peer]) -> Iterator[list[Peer]]:
 
 def _is_connected(peer: Peer, now: float, offset: float) -> bool:
     return now + offset - peer.last_handshake_wall / 1e9 < REJECT_AFTER_TIME
+
+
+def _is_heard(peer: Peer) -> bool:
+    return peer.has_marks or peer.endpoint is not None or bool(peer.last_handshake_wall)
 
 
 def _peer(gateway: Gateway, peer: Peer, now: float, offset: float) -> PeerStatus:
