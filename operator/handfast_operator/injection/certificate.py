@@ -138,11 +138,11 @@ class OwnCertificate:
 
 
 def trusting_config(client: Mapping[str, Any], authority: str, now: float) -> dict[str, Any]:
-    """A webhook's `clientConfig` that trusts an authority, and while that is new, the former one as well."""
+    """A webhook's `clientConfig` that trusts an authority, and whatever it did before while that is new."""
     before = base64.b64decode(client.get("caBundle", "")).decode(errors="replace")
     others = [each for each in certificates.each_of(before) if each != authority]
     is_new = now < certificates.made_at(authority) + BOTH_SECONDS
-    bundle = "".join([authority, *(others[:1] if is_new else [])])
+    bundle = "".join([authority, *(others if is_new else [])])
     return {**client, "caBundle": base64.b64encode(bundle.encode()).decode()}
 
 
