@@ -3,11 +3,12 @@ ARGS =
 # CLUSTER=1: make demo shows a rollout on a real Kubernetes.
 CLUSTER =
 # What a cluster is made of; empty means the default.
-export NAME NODES PROXY ADDRESS
+export NAME NODES PROXY ADDRESS COUNT MINUTES
 PYTHON = .venv/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench soak fuzz clean cluster cluster-down cluster-status cluster-logs cluster-client generate
+.PHONY: help demo test lint bench soak fuzz clean cluster cluster-down cluster-status cluster-logs cluster-client \
+	cluster-dashboard generate
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s  %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -35,7 +36,7 @@ bench: ## measure restarts, throughput, handshakes and 10,000 peers; ARGS=cluste
 soak: ## live 100,000 histories of crashes and restarts (docs/soak.md), 20 lives of a cluster, and 50 faults in one
 	@scripts/setup dev
 	@PYTHONPATH=tunnel:. $(PYTHON) -m tests.soak $(ARGS)
-	@scripts/setup cluster
+	@scripts/setup soak
 	@$(PYTHON) -m tests.cluster soak
 	@$(PYTHON) -m pytest -n0 -msoak
 
@@ -50,10 +51,14 @@ cluster: ## make a real Kubernetes in namespaces; NODES=1|2 PROXY=iptables|nftab
 cluster-down: ## remove it again
 cluster-status: ## show its machines, nodes and pods
 cluster-logs: ## show the ends of its logs, and its events
-cluster-client: ## ping ADDRESS from outside, as the client whose wg0.conf comes in
+cluster-client: ## ping ADDRESS from outside, COUNT times, as the client whose wg0.conf comes in
 cluster-down cluster-status cluster-logs cluster-client: cluster-%:
 	@scripts/setup dev
 	@$(PYTHON) -m tests.cluster $*
+
+cluster-dashboard: ## a Prometheus beside it, and the dashboard Recovery as dashboard.png, for MINUTES
+	@scripts/setup cluster
+	@$(PYTHON) -m bench.dashboard.watch
 
 generate: ## make CRDs, reference, dashboards and renders of the chart anew
 	@scripts/setup cluster

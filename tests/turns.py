@@ -6,7 +6,12 @@ from typing import Final
 
 from xdist.scheduler import LoadScopeScheduling
 
-_WITH_MACHINES_OF_THEIR_OWN: Final = ("test_api_server.py", "test_chart.py", "test_lives.py")
+_WITH_MACHINES_OF_THEIR_OWN: Final = (
+    "test_api_server.py",
+    "test_chart.py",
+    "test_first_tunnel.py",
+    "test_lives.py",
+)
 _FIRST, _LAST = "test_sessions_begin", "test_sessions_renew_themselves_under_traffic"
 _MEANWHILE: Final = (
     "test_cadence.py",

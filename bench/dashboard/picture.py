@@ -84,7 +84,7 @@ def _lines(axes: Axes, panel: Json, lines: Sequence[Line], seen: Seen) -> None:
     minutes = _minutes(seen)
     stacked = panel["fieldConfig"]["defaults"]["custom"]["stacking"]["mode"] == "normal"
     colours = [_LINES[index % len(_LINES)] for index in range(len(lines))]
-    if stacked:
+    if stacked and lines:
         values = [[value or 0.0 for value in line.values] for line in lines]
         labels = [line.legend for line in lines]
         axes.stackplot(minutes, values, labels=labels, colors=colours, alpha=0.5)
@@ -122,9 +122,9 @@ def _heatmap(axes: Axes, _: Json, lines: Sequence[Line], seen: Seen) -> None:
         cells.append([max(0.0, count - low) for count, low in zip(counts, below, strict=True)])
         below = counts
     shown = [[value if value > 0 else float("nan") for value in row] for row in cells]
-    axes.pcolormesh(
-        _minutes(seen), range(len(cells)), shown, cmap=colormaps["Oranges"], norm=PowerNorm(0.5, vmin=-0.5)
-    )
+    if cells:
+        norm = PowerNorm(0.5, vmin=-0.5)
+        axes.pcolormesh(_minutes(seen), range(len(cells)), shown, cmap=colormaps["Oranges"], norm=norm)
     _over_time(axes, seen)
     ticks = range(1, len(ordered) - 1, 3)
     axes.set_yticks([tick + 0.5 for tick in ticks], [formatted(float(ordered[t].legend), "s") for t in ticks])

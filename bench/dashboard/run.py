@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from contextlib import ExitStack
 from random import Random
 from typing import Final
 
 import yaml
-from dashboards.queries import Asked, dashboards, of_events, of_panels
 from tests.cluster.api import Api
 from tests.cluster.cluster import Cluster
 from tests.cluster.faults import FAULTS
@@ -20,7 +19,8 @@ from tests.cluster.prometheus import Prometheus
 from tests.cluster.scene import Scene
 from tests.cluster.settings import Settings
 
-from .results import Line, Mark, Seen
+from .answers import gather
+from .results import Mark, Seen
 
 STEP: Final = 5
 """Seconds; Prometheus scrapes as often."""
@@ -36,7 +36,6 @@ DRILL: Final = (
     "pod killed and deleted at once",
 )
 _SEED: Final = 1
-_DIGITS: Final = 4
 
 Say = Callable[[str], None]
 
@@ -60,7 +59,7 @@ def run(say: Say) -> Seen:
         say(f"{CLIENTS} clients ask; a fault every {PAUSE:.0f} s")
         began = time.time()
         faults = _drill(scene, began, say)
-        return _seen(prometheus, began, faults)
+        return gather(prometheus, began, STEP, faults, namespace="vpn", tunnel="office")
 
 
 def _drill(scene: Scene, began: float, say: Say) -> list[Mark]:
@@ -75,47 +74,3 @@ def _drill(scene: Scene, began: float, say: Say) -> list[Mark]:
     scene.wait_calm()
     time.sleep(PAUSE)
     return done
-
-
-def _seen(prometheus: Prometheus, began: float, faults: list[Mark]) -> Seen:
-    dashboard, now = dashboards()["recovery"], time.time()
-    seconds = int(now - began) // STEP * STEP
-    panels: dict[str, list[Line]] = {}
-    for asked in of_panels(dashboard, f"{4 * STEP}s", namespace="vpn", tunnel="office"):
-        panels.setdefault(asked.panel, []).extend(_lines(prometheus, asked, began, seconds))
-    events = {
-        asked.panel: list(_marks(prometheus, asked, began, seconds))
-        for asked in of_events(dashboard, namespace="vpn", tunnel="office")
-    }
-    return Seen(STEP, seconds, panels, events, faults)
-
-
-def _lines(prometheus: Prometheus, asked: Asked, began: float, seconds: int) -> Iterable[Line]:
-    if asked.instant:
-        for each in prometheus.ask(asked.expression):
-            yield Line(_filled(asked.legend, each.labels), (_rounded(each.value),))
-        return
-    for each in prometheus.ask_range(asked.expression, began, began + seconds, STEP):
-        by_step = {round((at - began) / STEP): _rounded(value) for at, value in each.points}
-        steps = range(seconds // STEP + 1)
-        yield Line(_filled(asked.legend, each.labels), tuple(by_step.get(step) for step in steps))
-
-
-def _marks(prometheus: Prometheus, asked: Asked, began: float, seconds: int) -> Iterable[Mark]:
-    """Each once, where it begins."""
-    for each in prometheus.ask_range(asked.expression, began, began + seconds, STEP):
-        former = 0.0
-        for at, _ in each.points:
-            if at - former > STEP * 1.5:
-                yield Mark(round(at - began, 1), _filled(asked.legend, each.labels))
-            former = at
-
-
-def _filled(legend: str, labels: dict[str, str]) -> str:
-    for name, value in labels.items():
-        legend = legend.replace(f"{{{{{name}}}}}", value)
-    return legend
-
-
-def _rounded(value: float) -> float | None:
-    return None if value != value else float(f"{value:.{_DIGITS}g}")  # noqa: PLR0124  NaN differs from itself

@@ -86,10 +86,14 @@ def webhook_leaf(authority: Credentials, hosts: Sequence[str], now: float) -> Cr
     return _leaf(authority, [x509.DNSName(host) for host in hosts], ExtendedKeyUsageOID.SERVER_AUTH, now)
 
 
+def made_at(certificate: str) -> float:
+    begin = x509.load_pem_x509_certificate(certificate.encode()).not_valid_before_utc
+    return (begin + _SKEW).timestamp()
+
+
 def renewal(certificate: str) -> float:
     """When a leaf is to be replaced: after a third of its life."""
-    born = x509.load_pem_x509_certificate(certificate.encode()).not_valid_before_utc
-    return (born + _SKEW + RENEW_AFTER).timestamp()
+    return made_at(certificate) + RENEW_AFTER.total_seconds()
 
 
 def expiry(certificate: str) -> float:
@@ -101,6 +105,15 @@ def hosts(certificate: str) -> tuple[str, ...]:
     found = x509.load_pem_x509_certificate(certificate.encode())
     names = found.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     return tuple(names.get_values_for_type(x509.DNSName))
+
+
+def each_of(bundle: str) -> list[str]:
+    """The certificates in it; none where it cannot be read."""
+    try:
+        found = x509.load_pem_x509_certificates(bundle.encode())
+    except ValueError:
+        return []
+    return [each.public_bytes(serialization.Encoding.PEM).decode() for each in found]
 
 
 def issued_by(certificate: str, authority: str) -> bool:

@@ -55,6 +55,7 @@ def of_sidecar(spec: TunnelSpec, settings: Settings, *, grace: int, alone: bool)
     """A native sidecar. `grace` is its pod's; `alone`: no other pod has the same Tunnel."""
     made = _container(spec, settings, SIDECAR) | {"restartPolicy": "Always"}
     seconds = max(0, min(OFFER_SECONDS, grace - ENDING_SECONDS))
+    made["env"].append({"name": "HANDFAST_BESIDE_APP", "value": "1"})
     if not alone:
         made["args"].append("--not-alone")
     if spec.hands_over == "AfterApp":

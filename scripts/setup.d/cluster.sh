@@ -1,4 +1,4 @@
-# Kubernetes for the tests, built once for each content of tests/cluster/programs.
+# Kubernetes for the tests, and cert-manager, built once for each content of tests/cluster/programs and cert-manager.
 
 cluster_packages=(
     buildah=buildah
@@ -14,7 +14,7 @@ provide_cluster() {
     may_be_root || die "a cluster's nodes need root; sudo must be allowed without a password"
     need "${cluster_packages[@]}"
     local home new
-    home="$tools/cluster-$(cluster_content)-$(uname -m)"
+    home="$tools/cluster-$(content_of "$cluster_sources")-$(uname -m)"
     new="$tools/new"
     [ ! -d "$home" ] || return 0
     say "building Kubernetes from tests/cluster/programs (once; 6 to 15 minutes)"
@@ -24,8 +24,9 @@ provide_cluster() {
     mv "$new" "$home"
 }
 
-cluster_content() {
-    (cd "$cluster_sources" && find . -type f -printf '%P\n' | LC_ALL=C sort | xargs cat) | sha256sum | cut -c 1-16
+# content_of FOLDER: a name for what is in it
+content_of() {
+    (cd "$1" && find . -type f -printf '%P\n' | LC_ALL=C sort | xargs cat) | sha256sum | cut -c 1-16
 }
 
 build_cluster() (
@@ -42,6 +43,20 @@ build_cluster() (
         ln -s node "$1/bin/$name"
     done
 )
+
+provide_cert_manager() {
+    local sources=tests/cluster/cert-manager new="$tools/new" home crds
+    home="$tools/cert-manager-$(content_of "$sources")-$(uname -m)"
+    [ ! -d "$home" ] || return 0
+    say "building cert-manager from $sources (once; some minutes)"
+    rm -rf "$new"
+    mkdir -p "$new/bin"
+    (cd "$sources" && indented with_go build -trimpath -ldflags "-s -w" -o "$new/bin/cert-manager" .)
+    crds=$(cd "$sources" && with_go list -m -f '{{.Dir}}' github.com/cert-manager/cert-manager)/deploy/crds
+    mkdir "$new/crds"
+    cp "$crds"/*.yaml "$new/crds/"
+    mv "$new" "$home"
+}
 
 # progress TOTAL: instead of each package's name, now and then their number
 progress() {

@@ -1,18 +1,23 @@
-"""What `make cluster` and its relatives run; options are variables of make: NAME, NODES, PROXY, ADDRESS."""
+"""What `make cluster` and its relatives run; options are variables of make: NAME, NODES, PROXY, ADDRESS,
+COUNT."""
 
 from __future__ import annotations
 
 import os
 import sys
+import tempfile
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import cast
 
-from . import built, cgroups, lives_soak
+from . import built, cgroups, lives_soak, walk
 from .cluster import Cluster, provide_images
 from .gateway_client import GatewayClient
 from .outside import Outside
 from .settings import ClusterError, Proxy, Settings
+
+_INTERVAL = 0.2
 
 
 def _settings() -> Settings:
@@ -54,15 +59,16 @@ def logs() -> None:
 
 
 def client() -> None:
-    """A wireguard-go outside, behind NAT, with the `wg0.conf` that comes in, pings ADDRESS."""
+    """A wireguard-go outside, behind NAT, with the `wg0.conf` that comes in, pings ADDRESS, COUNT times."""
     cluster = Cluster(_settings().found())
-    address = os.environ.get("ADDRESS") or ""
-    if not address or sys.stdin.isatty():
+    address, count = os.environ.get("ADDRESS") or "", os.environ.get("COUNT") or "5"
+    if not address or not count.isdecimal() or sys.stdin.isatty():
         raise ClusterError("say `make cluster-client ADDRESS=10.8.0.1 < wg0.conf`")
     with Outside(cluster) as outside:
         member = GatewayClient(outside.add("client", nat=True), sys.stdin.read(), [address])
         member.up()
-        answered = member.host.node.attempt("ping", "-n", "-c5", "-i0.2", "-W5", address, timeout=30)
+        ping = ("ping", "-n", f"-c{count}", f"-i{_INTERVAL}", "-W5", address)
+        answered = member.host.node.attempt(*ping, timeout=30 + 2 * _INTERVAL * int(count))
         print(answered.stdout, end="")
         print(member.host.node.run("wg", "show"), end="")
         member.down()
@@ -78,9 +84,10 @@ def make_images() -> None:
 
 
 def soak() -> None:
-    """Many lives of a cluster, then faults of one."""
+    """Many lives of a cluster, then faults of one, and what befalls an app with a tunnel."""
     lives_soak.run()
     faults()
+    injected()
 
 
 def faults() -> None:
@@ -89,6 +96,23 @@ def faults() -> None:
 
     if wrong := run():
         raise ClusterError("\n".join(wrong))
+
+
+def injected() -> None:
+    """Fifty rounds of what befalls an app with a tunnel; the result goes to docs/soak.md."""
+    from .injection_soak import run
+
+    if wrong := run():
+        raise ClusterError("\n".join(wrong))
+
+
+def first_tunnel() -> None:
+    """As a new user does it, by docs/first-tunnel.md, where the result is written."""
+    with tempfile.TemporaryDirectory(prefix="handfast-walk-") as folder:
+        clone = Path(folder) / "clone"
+        result = walk.walk(clone, "first")
+        walk.note(clone, result)
+    print(result)
 
 
 COMMANDS: dict[str, Callable[[], None]] = {
@@ -100,7 +124,9 @@ COMMANDS: dict[str, Callable[[], None]] = {
     "images": make_images,
     "soak": soak,
     "faults": faults,
+    "injected": injected,
     "lives": lives_soak.run,
+    "walk": first_tunnel,
 }
 
 

@@ -13,12 +13,17 @@ _SOURCES = Path(__file__).with_name("programs")
 
 
 @cache
-def folder() -> Path:
-    """Where they are; the same rule as in the set-up."""
+def folder_of(sources: Path, name: str) -> Path:
+    """Where what is built of a folder lies; the same rule as in the set-up."""
     content = hashlib.sha256()
-    for name in sorted(str(path.relative_to(_SOURCES)) for path in _SOURCES.rglob("*") if path.is_file()):
-        content.update((_SOURCES / name).read_bytes())
-    return cache_folder() / "tools" / f"cluster-{content.hexdigest()[:16]}-{platform.machine()}" / "bin"
+    for file in sorted(str(path.relative_to(sources)) for path in sources.rglob("*") if path.is_file()):
+        content.update((sources / file).read_bytes())
+    return cache_folder() / "tools" / f"{name}-{content.hexdigest()[:16]}-{platform.machine()}"
+
+
+def folder() -> Path:
+    """Kubernetes and what belongs to it."""
+    return folder_of(_SOURCES, "cluster") / "bin"
 
 
 def program(name: str) -> Path:

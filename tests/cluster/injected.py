@@ -7,6 +7,7 @@ import subprocess
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from signal import Signals
 from tempfile import TemporaryFile
 from typing import Any
 
@@ -67,6 +68,12 @@ def job(name: str, *containers: Object) -> Object:
     }
 
 
+def daemon_set(name: str, *containers: Object) -> Object:
+    made = deployment(name, *containers)
+    del made["spec"]["strategy"], made["spec"]["replicas"]
+    return made | {"kind": "DaemonSet"}
+
+
 def stateful_set(name: str, *containers: Object) -> Object:
     made = deployment(name, *containers)
     del made["spec"]["strategy"]
@@ -118,6 +125,12 @@ def app_of(api: Api, pod: str) -> Mapping[str, Any]:
     return {each["name"]: (each["containerID"], each["restartCount"]) for each in statuses}
 
 
+def count_from_now(api: Api, pod: str) -> None:
+    """What an app asks: its last words are about that then."""
+    count = f"import os, signal; os.kill(1, signal.{Signals.SIGUSR1.name})"
+    api.exec(pod, "python3", "-c", count, container="asks")
+
+
 @contextmanager
 def last_words(api: Api, pod: str) -> Iterator[dict[str, int]]:
     """How much an app asks after its SIGTERM, and how much of it is lost: known at the end."""
@@ -135,6 +148,11 @@ def last_words(api: Api, pod: str) -> Iterator[dict[str, int]]:
         log.seek(0)
         found.update((word, int(count)) for word, count in _LAST.findall(log.read()))
     assert len(found) == 2, "the app has not told what became of its questions"
+
+
+def complaints(api: Api) -> str:
+    """Of all events."""
+    return "\n".join(each["message"] for each in api.list("Event"))
 
 
 def image_of(pod: Object) -> str:

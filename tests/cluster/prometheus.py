@@ -122,6 +122,11 @@ class Prometheus:
             ],
         }
 
+    @property
+    def url(self) -> str:
+        """Of its pages, on this machine."""
+        return f"http://127.0.0.1:{self._port}"
+
     def _is_ready(self) -> bool:
         with suppress(OSError, ValueError):
             return bool(self._get("/api/v1/query", query="1"))
@@ -129,9 +134,9 @@ class Prometheus:
 
     def _get(self, path: str, **parameters: object) -> Any:
         encoded = urllib.parse.urlencode(parameters)
-        url = f"http://127.0.0.1:{self._port}{path}?{encoded}"
+        url = f"{self.url}{path}?{encoded}"
         try:
-            with urllib.request.urlopen(url, timeout=_ANSWER) as answer:
+            with urllib.request.urlopen(url, timeout=_ANSWER) as answer:  # noqa: S310  it is this one's own
                 return json.load(answer)["data"]
         except urllib.error.HTTPError as error:
             raise ValueError(f"{parameters}: {error.read().decode()}") from error
@@ -265,7 +270,8 @@ class _Discovery(threading.Thread):
 
 def _targets(pod: Object) -> Iterable[Object]:
     address = pod["status"].get("podIP")
-    for container in pod["spec"]["containers"] if address else ():
+    spec = pod["spec"]
+    for container in [*spec["containers"], *spec.get("initContainers", ())] if address else ():
         for port in container.get("ports") or ():
             labels = {
                 "__meta_kubernetes_namespace": pod["metadata"]["namespace"],

@@ -24,6 +24,7 @@ from .injected import (
     Injected,
     app_of,
     asking,
+    complaints,
     deployment,
     image_of,
     job,
@@ -133,10 +134,6 @@ def refused(api: Api, wanted: Object) -> str:
         api.apply(wanted)
     assert caught.value.status == 403
     return str(caught.value.body)
-
-
-def complaints(api: Api) -> str:
-    return "\n".join(each["message"] for each in api.list("Event"))
 
 
 def test_a_job_ends_with_its_work(app: Injected, outside: Outside, probes: Probes) -> None:

@@ -60,6 +60,13 @@ TUNNELS: list[tuple[Object, str]] = [
     ({"gateway": {"exposure": "Ingress"}}, "Unsupported value"),
     ({"gateway": {"exposure": "HostPort"}}, "HostPort and HostNetwork need replicas: 1"),
     ({"gateway": {"exposure": "HostNetwork", "replicas": 1}}, "set acceptHostNetwork: true to agree"),
+    (
+        {
+            "gateway": {"exposure": "HostNetwork", "replicas": 1, "acceptHostNetwork": True},
+            "allowedRoutes": ["10.0.0.0/8", "::/0"],
+        },
+        "a default route would be the node's",
+    ),
     ({"gateway": {"exposure": "ClusterIP", "nodePort": 30000}}, "nodePort applies to"),
     (
         {"gateway": {"exposure": "ClusterIP", "externalTrafficPolicy": "Local"}},

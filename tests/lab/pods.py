@@ -152,8 +152,9 @@ class Pod:
         authority: Authority | None = None,
         state: State | None = None,
         standby: bool = True,
+        **environment: str,
     ) -> None:
-        self.standby = standby
+        self.standby, self.environment = standby, environment
         self.host, self.node = host, host.node
         self.name = host.name
         self.uid = f"uid-{host.name}"
@@ -205,7 +206,7 @@ class Pod:
     def launch(self, *options: str, wrapper: tuple[str, ...] = ()) -> None:
         """Start it and do not wait."""
         # As an image has it, the modules are compiled.
-        environment = {"LOG_LEVEL": "debug", "PYTHONDONTWRITEBYTECODE": ""}
+        environment = {"LOG_LEVEL": "debug", "PYTHONDONTWRITEBYTECODE": "", **self.environment}
         self.process = self.node.start(*wrapper, *self.command(*options), environment=environment, log="pod")
 
     def start(self, *options: str, wrapper: tuple[str, ...] = ()) -> None:

@@ -53,6 +53,12 @@ def test_every_panel_is_drawn(name: str, tmp_path: Path) -> None:
     assert (tmp_path / "drawn.png").stat().st_size > 20_000
 
 
+def test_before_there_is_any_data_it_is_drawn_all_the_same(tmp_path: Path) -> None:
+    nothing: dict[str, list[Line]] = {title: [] for title in seen().panels}
+    picture.draw(Seen(5, 5, nothing, seen().events, []), dashboards()["recovery"], tmp_path / "drawn.png")
+    assert (tmp_path / "drawn.png").stat().st_size > 10_000
+
+
 def test_a_panel_that_was_not_asked_for_is_an_error(tmp_path: Path) -> None:
     partial = seen()
     del partial.panels["Handshakes"]

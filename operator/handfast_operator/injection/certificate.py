@@ -1,11 +1,13 @@
 """The injector's certificate: kept by itself in a Secret, or by something else in a folder.
 
 Its own comes from an authority that lies beside it and outlives it by years, so that the API server's trust
-(`caBundle`) need not change when the certificate is renewed: nobody is refused meanwhile.
+(`caBundle`) need not change when the certificate is renewed: nobody is refused meanwhile. Nor is anybody when
+the authority is another one: it is trusted before it is used, and the former one until nobody uses that.
 """
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import ssl
 import tempfile
@@ -13,15 +15,18 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 from .. import certificates
 from ..certificates import Credentials
 from ..store import Conflict, Store, secret_values
 
-LOOK_SECONDS: Final = 60.0
-"""Between two looks at the Secret and at what the API server trusts: both may be changed by hand."""
-FOLDER_SECONDS: Final = 10.0
+LOOK_SECONDS: Final = 10.0
+"""Between two looks: Secret, folder and what the API server trusts may be changed by hand."""
+BOTH_SECONDS: Final = 6 * LOOK_SECONDS
+"""For so long a former authority is trusted beside a new one: all injectors have looked by then."""
+NEWS_SECONDS: Final = 2.0
+"""Until every API server has heard whom to trust."""
 WEBHOOKS: Final = "admissionregistration.k8s.io/v1", "MutatingWebhookConfiguration"
 
 
@@ -89,11 +94,14 @@ class OwnCertificate:
         found = await self._agree(time.time())
         if found is None:
             return 0.0
+        authority = found.authority.certificate
+        await self._be_trusted(authority)
         if found.leaf.certificate != self._loaded:
+            if self._loaded and not certificates.issued_by(self._loaded, authority):
+                await asyncio.sleep(NEWS_SECONDS)
             load(context, found.leaf)
             self._loaded = found.leaf.certificate
             self.expiry = certificates.expiry(found.leaf.certificate)
-        await self._be_trusted(found.authority.certificate)
         return LOOK_SECONDS
 
     async def _agree(self, now: float) -> Kept | None:
@@ -117,16 +125,25 @@ class OwnCertificate:
         found = await self._store.get(*WEBHOOKS, None, self._name)
         if found is None:
             raise LookupError(f"there is no MutatingWebhookConfiguration {self._name}: the chart makes it")
-        bundle = base64.b64encode(authority.encode()).decode()
-        webhooks = found["webhooks"]
-        if all(each["clientConfig"].get("caBundle") == bundle for each in webhooks):
-            return
+        now, webhooks = time.time(), found["webhooks"]
         trusting = [
-            {**each, "clientConfig": {**each["clientConfig"], "caBundle": bundle}} for each in webhooks
+            {**each, "clientConfig": trusting_config(each["clientConfig"], authority, now)}
+            for each in webhooks
         ]
+        if trusting == webhooks:
+            return
         version = found["metadata"]["resourceVersion"]
         patch = {"metadata": {"resourceVersion": version}, "webhooks": trusting}
         await self._store.merge(*WEBHOOKS, None, self._name, patch)
+
+
+def trusting_config(client: Mapping[str, Any], authority: str, now: float) -> dict[str, Any]:
+    """A webhook's `clientConfig` that trusts an authority, and whatever it did before while that is new."""
+    before = base64.b64decode(client.get("caBundle", "")).decode(errors="replace")
+    others = [each for each in certificates.each_of(before) if each != authority]
+    is_new = now < certificates.made_at(authority) + BOTH_SECONDS
+    bundle = "".join([authority, *(others if is_new else [])])
+    return {**client, "caBundle": base64.b64encode(bundle.encode()).decode()}
 
 
 class FolderCertificate:
@@ -143,7 +160,7 @@ class FolderCertificate:
             load(context, Credentials(certificate, (self._folder / "tls.key").read_text()))
             self._loaded = certificate
             self.expiry = certificates.expiry(certificate)
-        return FOLDER_SECONDS
+        return LOOK_SECONDS
 
 
 def load(context: ssl.SSLContext, leaf: Credentials) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -13,6 +14,24 @@ class Reader(Protocol):
     async def get(self, api: str, kind: str, namespace: str | None, name: str) -> Object | None: ...
 
     async def list(self, api: str, kind: str, namespace: str, labels: str) -> list[Object]: ...
+
+
+class Once:
+    """Reads each object once, for all who ask for it: what makes a pod is asked for by several, at the same
+    time."""
+
+    def __init__(self, reader: Reader) -> None:
+        self._reader = reader
+        self._read: dict[tuple[str, str, str | None, str], asyncio.Task[Object | None]] = {}
+
+    async def get(self, api: str, kind: str, namespace: str | None, name: str) -> Object | None:
+        what = api, kind, namespace, name
+        if what not in self._read:
+            self._read[what] = asyncio.ensure_future(self._reader.get(*what))
+        return await self._read[what]
+
+    async def list(self, api: str, kind: str, namespace: str, labels: str) -> list[Object]:
+        return await self._reader.list(api, kind, namespace, labels)
 
 
 @dataclass(frozen=True, slots=True)

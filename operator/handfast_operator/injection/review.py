@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from .. import names
 from ..resources import API_VERSION, TunnelSpec
 from ..settings import Settings
-from .origin import Reader, origin_of
+from .origin import Once, Reader, origin_of
 from .others import others_with
 from .pod import injected, noted
 from .refusals import Asked, refusal
@@ -83,6 +83,7 @@ async def _changes(
 async def _look(pod: Mapping[str, Any], namespace: str, tunnel: str, reader: Reader) -> Asked:
     if not names.is_name(tunnel):
         return Asked(pod, namespace, {}, tunnel, None)
+    reader = Once(reader)
     try:
         async with asyncio.timeout(READ_SECONDS):
             found, where, origin, others = await asyncio.gather(

@@ -23,6 +23,10 @@ _ONE_EACH = "self.filter(a, isCIDR(a) && cidr(a).ip().family() == {family}).size
 _APPEND_ONLY = (
     "!has(oldSelf.pools) || oldSelf.pools.all(p, has(self.pools) && self.pools.exists(q, q.cidr == p.cidr))"
 )
+_NODES_WAY_OUT = (
+    "!has(self.gateway) || self.gateway.exposure != 'HostNetwork' || !has(self.allowedRoutes) ||"
+    " self.allowedRoutes.all(route, !route.endsWith('/0'))"
+)
 _POOLS_HAVE_GATEWAYS = (
     "self.pools.all(p, !isCIDR(p.cidr) || self.addresses.exists(a,"
     " isCIDR(a) && cidr(a).ip().family() == cidr(p.cidr).ip().family()))"
@@ -207,6 +211,10 @@ class TunnelSpec(Model):
             (
                 _POOLS_HAVE_GATEWAYS,
                 "a pool needs an address of its family in addresses",
+            ),
+            (
+                _NODES_WAY_OUT,
+                "with HostNetwork a default route would be the node's: list networks in allowedRoutes",
             ),
             (
                 "!has(self.gateway) || !has(self.injection)",

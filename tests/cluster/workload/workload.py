@@ -2,7 +2,8 @@
 
 workload.py              UDP port 7 echoes, port 8 tells who answers and who asked; both families
 workload.py idle         answers nobody: for a second container of a pod
-workload.py ask ADDRESS  asks such an echo 20 times a second, and tells what became of that after its SIGTERM
+workload.py ask ADDRESS  asks such an echo 20 times a second, and tells what became of that after its SIGTERM,
+                         or from SIGUSR1 on
 workload.py reach ADDRESS  the same until the first answer: for what has to be reached before anything begins
 workload.py note WORD    writes WORD and the time to the log of the container, from a hook for instance
 """
@@ -53,15 +54,22 @@ def serve(linger: float, ports: tuple[int, ...]) -> None:
 
 
 def ask(address: str, linger: float, *, once: bool) -> None:
-    """Until SIGTERM, and `linger` seconds longer: of these, how many got no answer?"""
-    ends: list[float] = []
-    signal.signal(signal.SIGTERM, lambda *_: ends.append(time.monotonic() + linger))
+    """Until SIGTERM, and `linger` seconds longer: since the first signal, how many got no answer?"""
+    ends, counts = list[float](), list[bool]()
+
+    def hear(number: int, _: object) -> None:
+        counts.append(True)
+        if number == signal.SIGTERM:
+            ends.append(time.monotonic() + linger)
+
+    for number in (signal.SIGTERM, signal.SIGUSR1):
+        signal.signal(number, hear)
     asked, answered, before = 0, set[int](), 0
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as opened:
         while not ends or time.monotonic() < ends[0]:
             with contextlib.suppress(OSError):
                 opened.sendto(asked.to_bytes(8, "big"), (address, ECHO))
-            before += not ends
+            before += not counts
             asked += 1
             answered |= heard(opened, time.monotonic() + INTERVAL)
             if answered and once:

@@ -55,6 +55,7 @@ def test_all_of_it() -> None:
         log_level=logging.ERROR,
     )
     assert parse(["--config=/c"], {"POD_UID": "other"}).pod_uid == "other"
+    assert parse(["--config=/c"], {"HANDFAST_BESIDE_APP": "1"}).beside_app
 
 
 @pytest.mark.parametrize(

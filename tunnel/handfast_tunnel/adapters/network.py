@@ -1,7 +1,7 @@
 """The network around an interface, by netlink: its addresses, its routes, and who may forward.
 
 What is not asked for any more is removed; what is there already stays untouched, so that connections do.
-Sources: rtnetlink(7), linux/rtnetlink.h, linux/if_addr.h, linux/if_link.h.
+Sources: rtnetlink(7), linux/rtnetlink.h, linux/if_addr.h, linux/if_link.h, linux/ip.h.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import errno
 import os
 import socket
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 from struct import Struct
 from typing import Final, NamedTuple
@@ -28,6 +28,7 @@ IFF_LOOPBACK: Final = 0x8
 IFLA_AF_SPEC: Final = 26
 IFLA_INET_CONF: Final = 1
 IPV4_DEVCONF_FORWARDING: Final = 1
+IPV4_DEVCONF_SRC_VMARK: Final = 24
 
 IFA_ADDRESS: Final = 1
 IFA_LOCAL: Final = 2
@@ -38,11 +39,17 @@ RT_SCOPE_UNIVERSE: Final = 0
 RT_SCOPE_LINK: Final = 253
 
 RT_TABLE_MAIN: Final = 254
+RT_TABLE_HANDFAST: Final = 145
+"""For default routes: the main table has its own, which what is not the tunnel's goes by."""
 RTPROT_HANDFAST: Final = 145
 """Marks the routes that are ours: any other on the interface is somebody's. The kernel does not read it."""
 RTN_UNICAST: Final = 1
+RTN_UNREACHABLE: Final = 7
 RTA_DST: Final = 1
 RTA_OIF: Final = 4
+RTA_PRIORITY: Final = 6
+BARRIER_METRIC: Final = 2**31 - 1
+"""Behind every other route to the same network."""
 
 CONF: Final = Path("/proc/sys/net")
 
@@ -67,6 +74,13 @@ class Network(NamedTuple):
     @property
     def family(self) -> int:
         return socket.AF_INET6 if len(self.address) > 4 else socket.AF_INET
+
+    @property
+    def whole(self) -> Network:
+        """That of all addresses with the same prefix."""
+        bits = 8 * len(self.address)
+        number = int.from_bytes(self.address, "big") >> bits - self.length << bits - self.length
+        return Network(number.to_bytes(len(self.address), "big"), self.length)
 
     def __str__(self) -> str:
         return f"{socket.inet_ntop(self.family, self.address)}/{self.length}"
@@ -132,35 +146,52 @@ def _change_address(kind: int, index: int, network: Network) -> None:
         request(kind, fixed + known + flags, NLM_F_CREATE | NLM_F_REPLACE if kind == RTM_NEWADDR else 0)
 
 
-def set_routes(name: str, wanted: Collection[Network]) -> None:
+def set_routes(name: str, wanted: Iterable[Network]) -> None:
     """Ours through the interface, which must be up."""
     index = socket.if_nametoindex(name)
-    present = _routes(index)
-    for gone in present - set(wanted):
-        _change_route(RTM_DELROUTE, index, gone)
-    for new in set(wanted) - present:
-        _change_route(RTM_NEWROUTE, index, new)
+    _make_routes({_Route(each, index) for each in wanted}, {each for each in _routes() if each.link == index})
 
 
-def _routes(index: int) -> set[Network]:
-    found = set()
+def set_barriers(wanted: Iterable[Network]) -> None:
+    """While the interface is away, nothing goes to these networks by a wider route: they are unreachable."""
+    _make_routes({_Route(each, 0) for each in wanted}, {each for each in _routes() if not each.link})
+
+
+class _Route(NamedTuple):
+    network: Network
+    link: int
+    """The interface's number; 0 for a barrier."""
+
+
+def _make_routes(wanted: set[_Route], present: set[_Route]) -> None:
+    for gone in present - wanted:
+        _change_route(RTM_DELROUTE, gone)
+    for new in wanted - present:
+        _change_route(RTM_NEWROUTE, new)
+
+
+def _routes() -> Iterator[_Route]:
+    """All of ours."""
     for family, size in ((socket.AF_INET, 4), (socket.AF_INET6, 16)):
         for body in dump(RTM_GETROUTE, _ROUTE.pack(family, 0, 0, 0, 0, 0, 0, 0, 0)):
-            _, length, _, _, _, protocol, *_ = _ROUTE.unpack_from(body)
-            known = dict(attributes(body[_ROUTE.size :]))
-            if protocol == RTPROT_HANDFAST and known.get(RTA_OIF) == _UNSIGNED.pack(index):
-                found.add(Network(known.get(RTA_DST, bytes(size)), length))
-    return found
+            _, length, _, _, _, protocol, _, kind, _ = _ROUTE.unpack_from(body)
+            if protocol == RTPROT_HANDFAST:
+                known = dict(attributes(body[_ROUTE.size :]))
+                # Without an interface the kernel names that of IPv6 as loopback.
+                index = _UNSIGNED.unpack(known[RTA_OIF])[0] if kind == RTN_UNICAST else 0
+                yield _Route(Network(known.get(RTA_DST, bytes(size)), length), index)
 
 
-def _change_route(kind: int, index: int, network: Network) -> None:
-    scope = RT_SCOPE_LINK if network.family == socket.AF_INET else RT_SCOPE_UNIVERSE
-    fixed = _ROUTE.pack(
-        network.family, network.length, 0, 0, RT_TABLE_MAIN, RTPROT_HANDFAST, scope, RTN_UNICAST, 0
-    )
-    known = attribute(RTA_DST, network.address) + attribute(RTA_OIF, _UNSIGNED.pack(index))
+def _change_route(change: int, route: _Route) -> None:
+    network, index = route
+    table = RT_TABLE_MAIN if network.length else RT_TABLE_HANDFAST
+    scope = RT_SCOPE_LINK if index and network.family == socket.AF_INET else RT_SCOPE_UNIVERSE
+    kind = RTN_UNICAST if index else RTN_UNREACHABLE
+    fixed = _ROUTE.pack(network.family, network.length, 0, 0, table, RTPROT_HANDFAST, scope, kind, 0)
+    where = (RTA_OIF, index) if index else (RTA_PRIORITY, BARRIER_METRIC)
+    known = attribute(RTA_DST, network.address) + attribute(where[0], _UNSIGNED.pack(where[1]))
     with _named(network):
-        request(kind, fixed + known, NLM_F_CREATE | NLM_F_REPLACE if kind == RTM_NEWROUTE else 0)
+        request(change, fixed + known, NLM_F_CREATE | NLM_F_REPLACE if change == RTM_NEWROUTE else 0)
 
 
 class _named:  # noqa: N801 - reads as the statement that it is
@@ -183,7 +214,16 @@ def forwards_ipv4(names: Iterable[str]) -> bool:
 
 def allow_ipv4_forwarding() -> None:
     """On every interface but loopback. Netlink may do it where /proc/sys is read-only."""
-    conf = attribute(IPV4_DEVCONF_FORWARDING, _UNSIGNED.pack(1))
+    _configure_ipv4(IPV4_DEVCONF_FORWARDING)
+
+
+def believe_marks() -> None:
+    """Where a packet is taken only from where its answer would go (rp_filter), its mark counts for that."""
+    _configure_ipv4(IPV4_DEVCONF_SRC_VMARK)
+
+
+def _configure_ipv4(what: int) -> None:
+    conf = attribute(what, _UNSIGNED.pack(1))
     nested = attribute(IFLA_INET_CONF | NLA_F_NESTED, conf)
     family = attribute(socket.AF_INET | NLA_F_NESTED, nested)
     for link in links():

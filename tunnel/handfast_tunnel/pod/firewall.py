@@ -1,6 +1,6 @@
-"""One nft table beside the interface: masquerade and the clamp of TCP segment sizes.
+"""nft tables beside the interface: masquerade and the clamp of segment sizes; marks on what stays outside.
 
-It is replaced in one transaction, and outlives the container: whatever a former process left is overwritten.
+Each is replaced in one transaction, and outlives the container: what a former process left is overwritten.
 """
 
 from __future__ import annotations
@@ -26,12 +26,37 @@ def table_name(interface: str) -> str:
 
 
 def ruleset(interface: str, spec: ForwardingSpec, mtu: int) -> str:
-    """What `nft -f` reads: the table anew, whatever it was."""
-    name = table_name(interface)
+    """What `nft -f` reads."""
     chains = [
         *(_masquerade(interface) if spec.masquerade else []),
         *(_clamp(interface, mtu) if spec.clamp_mss else []),
     ]
+    return _anew(table_name(interface), chains)
+
+
+def marking(interface: str, mark: int) -> str:
+    """Answers go back the way the question came: what begins outside has the mark, and keeps it. Only what
+    begins there: an answer from outside could else lead a connection out of the tunnel. 0: nothing has it."""
+    chains = [
+        "  chain arriving {",
+        "    type filter hook prerouting priority mangle; policy accept;",
+        f'    iifname != "{interface}" meta mark set {mark:#x}',
+        f'    iifname != "{interface}" ct direction original ct mark set {mark:#x}',
+        "  }",
+        "  chain answering {",
+        "    type route hook output priority mangle; policy accept;",
+        f"    ct mark {mark:#x} meta mark set {mark:#x}",
+        "  }",
+    ]
+    return _anew(marking_name(interface), chains if mark else [])
+
+
+def marking_name(interface: str) -> str:
+    return f"{table_name(interface)}_outside"
+
+
+def _anew(name: str, chains: list[str]) -> str:
+    """The table, whatever it was."""
     anew = [f"table inet {name}", f"delete table inet {name}"]
     table = [f"table inet {name} {{", *chains, "}"] if chains else []
     return "\n".join([*anew, *table]) + "\n"
@@ -64,7 +89,15 @@ def _clamp(interface: str, mtu: int) -> list[str]:
 
 def install(interface: str, spec: ForwardingSpec, mtu: int) -> None:
     """Raises FirewallError."""
-    rules = ruleset(interface, spec, mtu)
+    _load(table_name(interface), ruleset(interface, spec, mtu))
+
+
+def install_marking(interface: str, mark: int) -> None:
+    """Raises FirewallError."""
+    _load(marking_name(interface), marking(interface, mark))
+
+
+def _load(name: str, rules: str) -> None:
     try:
         done = subprocess.run(
             ["nft", "-f", "-"], input=rules, capture_output=True, text=True, timeout=NFT_TIME, check=False
@@ -75,4 +108,4 @@ def install(interface: str, spec: ForwardingSpec, mtu: int) -> None:
         raise FirewallError(f"nft: {error}") from None
     if done.returncode:
         reason = next(iter(done.stderr.strip().splitlines()), f"status {done.returncode}")
-        raise FirewallError(f"nft refused table {table_name(interface)}: {reason}")
+        raise FirewallError(f"nft refused table {name}: {reason}")

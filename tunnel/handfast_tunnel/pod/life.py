@@ -93,7 +93,7 @@ def _open(options: PodOptions, line: KeeperLine) -> _Pod:
     accepted, left, configuration, begin = _read(options)
     spec = configuration.tunnel
     tun = Tun.from_descriptor(line.inherited["tun"]) if line.inherited else Tun.create(spec.interface)
-    surroundings = Surroundings(tun.name)
+    surroundings = Surroundings(tun.name, beside_app=options.beside_app)
     surroundings.set_up(spec)
     memory, outliving = _memory(options, spec.interface, line)
     line.can_be_replaced = True

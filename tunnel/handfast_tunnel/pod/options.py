@@ -40,6 +40,8 @@ options:
 environment:
   LOG_LEVEL                 verbose, debug, error or silent
   POD_UID                   as --pod-uid
+  HANDFAST_BESIDE_APP       1: an app shares the pod; nothing that it sends to
+                            the tunnel's networks leaves past the tunnel
 """
 
 _DIRECTORIES: Final = {
@@ -72,6 +74,7 @@ class PodOptions:
     """Whether it may begin by itself as the only one that there is."""
     after_app: float | None = None
     """For so many seconds it offers its sessions when it is to end; None: it ends at once."""
+    beside_app: bool = False
 
 
 def parse(arguments: Sequence[str], environment: Mapping[str, str]) -> PodOptions:
@@ -107,6 +110,7 @@ def parse(arguments: Sequence[str], environment: Mapping[str, str]) -> PodOption
         log_level=LOG_LEVELS.get(environment.get("LOG_LEVEL", ""), logging.INFO),
         alone="--not-alone" not in switches,
         after_app=_seconds("--after-app", values["--after-app"]) if "--after-app" in values else None,
+        beside_app=environment.get("HANDFAST_BESIDE_APP", "") == "1",
     )
 
 

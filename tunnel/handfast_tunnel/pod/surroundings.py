@@ -1,5 +1,8 @@
 """The network that a configuration asks for around the interface: MTU, addresses, routes, forwarding.
 
+What an app beside it sends to the tunnel's networks never leaves past it: without the interface they are
+unreachable.
+
 IPv4 forwarding is set by netlink, which works in an unprivileged container. IPv6 has no such call: where
 /proc/sys cannot be written it is as the pod has it, IPv4 is served all the same, and status says so.
 """
@@ -11,9 +14,10 @@ from typing import Final, NamedTuple
 
 from ..adapters import network
 from ..adapters.network import Network
+from ..adapters.rules import present_rules, set_rules
 from ..control.configuration import TunnelSpec
 from ..errors import HandfastError
-from . import firewall
+from . import firewall, way_out
 
 log = logging.getLogger(__name__)
 
@@ -38,8 +42,8 @@ class Family(NamedTuple):
 class Surroundings:
     """What was set up last around one interface."""
 
-    def __init__(self, interface: str) -> None:
-        self._interface = interface
+    def __init__(self, interface: str, *, beside_app: bool = False) -> None:
+        self._interface, self._beside_app = interface, beside_app
         self._firewall: tuple[object, int] | None = None
         self.mtu = DEFAULT_MTU
         self.ipv4 = Family(ready=False, reason="NotConfigured")
@@ -48,11 +52,17 @@ class Surroundings:
     def set_up(self, spec: TunnelSpec) -> None:
         """Makes it so, touching only what differs; raises SurroundingsError."""
         interface = self._interface
+        addresses, routes = [list(map(Network.parse, each)) for each in (spec.addresses, spec.routes)]
         try:
             self.mtu = self._mtu_for(spec)
-            network.set_addresses(interface, list(map(Network.parse, spec.addresses)))
+            network.set_addresses(interface, addresses)
             network.bring_up(interface, self.mtu)
-            network.set_routes(interface, list(map(Network.parse, spec.routes)))
+            if self._beside_app:
+                network.set_barriers([*routes, *(each.whole for each in addresses)])
+            self._lead_out(spec)
+            network.set_routes(interface, routes)
+        except firewall.FirewallError as error:
+            raise SurroundingsError(f"{interface}: a default route needs its marks: {error}") from error
         except OSError as error:
             about = f" {error.filename}" if error.filename else ""
             raise SurroundingsError(
@@ -60,6 +70,15 @@ class Surroundings:
                 "does the container have NET_ADMIN, and is IPv6 on where addresses ask for it?"
             ) from error
         self._set_forwarding(spec)
+
+    def _lead_out(self, spec: TunnelSpec) -> None:
+        """What a default route needs around it. The rules tell whether a former process has done it."""
+        wanted = way_out.rules(spec)
+        if wanted == set(present_rules()):
+            return
+        firewall.install_marking(self._interface, way_out.mark_of(spec))
+        network.believe_marks()
+        set_rules(wanted)
 
     def _mtu_for(self, spec: TunnelSpec) -> int:
         if spec.mtu is not None:

@@ -12,6 +12,7 @@ from ..control.state import PeerState
 from ..core.configuration import InterfaceChange, PeerChange, Settings
 from ..core.handover import Handed
 from ..core.noise import NO_PRESHARED_KEY
+from .way_out import mark_of
 
 MARK_TOLERANCE_NS: Final = 24 * 3600 * 10**9
 """A mark further ahead of its document than this is a broken clock's: it would lock the peer out."""
@@ -33,6 +34,7 @@ def whole(new: Configuration, old: Configuration | None) -> InterfaceChange:
     return InterfaceChange(
         private_key=parse_base64_key(new.tunnel.private_key),
         listen_port=new.tunnel.listen_port,
+        fwmark=mark_of(new.tunnel),
         replace_peers=True,
         peers=tuple([_peer(peer, known.get(key)) for key, peer in new.peers.items()]),
     )

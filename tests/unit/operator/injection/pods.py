@@ -35,12 +35,15 @@ def review(pod: Any, namespace: str = "vpn") -> dict[str, Any]:
 class FakeReader:
     objects: dict[tuple[str, str, str | None, str], Any] = field(default_factory=dict)
     broken: bool = False
+    read: list[tuple[str, str]] = field(default_factory=list)
+    """Kinds and names, in order."""
 
     def add(self, api: str, kind: str, name: str, spec: Any, **metadata: Any) -> None:
         namespace = None if kind == "Namespace" else "vpn"
         self.objects[api, kind, namespace, name] = {"metadata": {"name": name} | metadata, "spec": spec}
 
     async def get(self, api: str, kind: str, namespace: str | None, name: str) -> dict[str, Any] | None:
+        self.read.append((kind, name))
         if self.broken:
             raise ConnectionError("nobody listens")
         return copy.deepcopy(self.objects.get((api, kind, namespace, name)))

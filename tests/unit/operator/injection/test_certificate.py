@@ -90,6 +90,40 @@ def test_trust_that_somebody_took_away_is_mended() -> None:
     assert trusted(world) == before
 
 
+def test_another_authority_is_trusted_beside_the_former_until_that_is_out_of_use(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """And before anybody is answered by it: nobody is refused meanwhile."""
+    world, now, at_load = store(), NOW, list[str]()
+    monkeypatch.setattr(certificate, "NEWS_SECONDS", 0.0)
+    monkeypatch.setattr("time.time", lambda: now)
+    monkeypatch.setattr(certificate, "load", lambda *_: at_load.append(trusted(world)))
+    one, other = injector(world), injector(world)
+    look(one)
+    look(other)
+    former = trusted(world)
+    world.objects["Secret", "handfast-injector-tls"]["data"] = {}
+    now += 1000
+    look(one)
+    both = trusted(world)
+    assert both.endswith(former)
+    assert both != former
+    assert at_load[-1] == both
+    now += certificate.LOOK_SECONDS
+    look(other)
+    assert at_load[-1] == both == trusted(world)
+    now += certificate.BOTH_SECONDS
+    look(one)
+    assert trusted(world) == both.removesuffix(former)
+
+
+@pytest.mark.parametrize("bundle", ["", "bm9uc2Vuc2U=", "////"])
+def test_trust_that_cannot_be_read_is_replaced(bundle: str) -> None:
+    world = store(caBundle=bundle)
+    look(injector(world))
+    assert trusted(world) == secret_values(world.objects["Secret", "handfast-injector-tls"])["ca.crt"]
+
+
 @pytest.mark.parametrize("missing", [("Secret", "handfast-injector-tls"), WEBHOOK])
 def test_what_the_chart_makes_is_not_made_by_the_injector(missing: tuple[str, str]) -> None:
     world = store()
@@ -130,7 +164,7 @@ def test_a_folders_certificate_is_read_again_when_it_has_changed(tmp_path: Path)
         leaf = certificates.webhook_leaf(authority, HOSTS, now)
         (tmp_path / "tls.crt").write_text(leaf.certificate)
         (tmp_path / "tls.key").write_text(leaf.key)
-        assert look(own) == certificate.FOLDER_SECONDS
+        assert look(own) == certificate.LOOK_SECONDS
         expiries.append(own.expiry)
     assert expiries[1] == (expiries[0] or 0) + 86400
 

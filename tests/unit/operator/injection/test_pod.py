@@ -79,8 +79,9 @@ def test_the_pods_own_security_does_not_hold_for_it() -> None:
 
 def test_it_is_the_gateways_container_but_for_names_and_the_end() -> None:
     ours, theirs = sidecar(pod()), container.of_gateway(spec(gateway={}), SETTINGS, host_port=False)
-    for field in ("image", "command", "env", "resources", "imagePullPolicy"):
+    for field in ("image", "command", "resources", "imagePullPolicy"):
         assert ours[field] == theirs[field]
+    assert ours["env"] == [*theirs["env"], {"name": "HANDFAST_BESIDE_APP", "value": "1"}]
     assert ours["args"][: len(theirs["args"])] == theirs["args"]
     assert ours["startupProbe"]["httpGet"]["path"] == theirs["startupProbe"]["httpGet"]["path"]
 

@@ -215,6 +215,15 @@ def test_a_rollout_is_no_other_owner() -> None:
     assert answered(review(pod(owner=of_deployment(known, "shop", "8e0"))), known)["allowed"]
 
 
+def test_what_makes_a_pod_is_read_once() -> None:
+    """For the number of its pods, and for who else has the Tunnel."""
+    known = reader()
+    running(known, "shop-7d9-x", of_deployment(known, "shop", "7d9"))
+    answered(review(pod(owner=of_deployment(known, "shop", "8e0"))), known)
+    assert sorted(known.read) == sorted(set(known.read))
+    assert ("ReplicaSet", "shop-8e0") in known.read
+
+
 def test_another_owner_is_one_that_serves_with_it_now() -> None:
     variants: tuple[dict[str, Any], ...] = (
         {"status": {"phase": "Succeeded"}},
