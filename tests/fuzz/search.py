@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import sysconfig
@@ -18,6 +19,7 @@ from tests.fuzz import corpus
 
 _RUNS: Final = re.compile(r"^Done (\d+) runs", re.MULTILINE)
 _PLACES: Final = re.compile(r"cov: (\d+)")
+_INTERRUPTED: Final = "run interrupted"
 _LONGEST: Final = 4096
 
 
@@ -59,11 +61,12 @@ class Search:
         status, said, spent = _run(command)
         findings = [path.read_bytes() for path in scratch.glob("*-*") if path.is_file()]
         runs, places = _RUNS.search(said), _PLACES.findall(said)
+        interrupted = _INTERRUPTED in said or -status in (signal.SIGINT, signal.SIGTERM)
         return Outcome(
             runs=int(runs[1]) if runs else 0,
             places=int(places[-1]) if places else 0,
             findings=findings,
-            failed=bool(status) or runs is None,
+            failed=not interrupted and (status != 0 or runs is None),
             report=said,
             processor_seconds=spent,
         )
