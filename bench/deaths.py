@@ -60,7 +60,7 @@ class Death:
             probes = stack.enter_context(Probes())
             probes.answer(hosts.server)
             log = probes.ask(hosts.client, OVERLAY["server"], rate=RATE)
-            load = stack.enter_context(loaded(hosts.client, 3600))
+            load = stack.enter_context(loaded(hosts.client))
             if self._has_a_worker:
                 wait_until(lambda: len(serving.children()) > 1, 10, "a worker and a spare")
             wait_until(lambda: log.settled(0), 10, "the first answers")

@@ -95,19 +95,17 @@ def _ping(ends: Ends) -> tuple[float]:
 
 def _loaded_ping(ends: Ends) -> tuple[float]:
     """The same beside one TCP stream."""
-    with loaded(ends.client, ends.seconds + 2 * LEAD) as load:
+    with loaded(ends.client) as load:
         found = _ping(ends)
         if load.poll() is not None:
             raise LabError(f"the load ended before the pings: {load.output()}")
-        load.wait(ends.seconds * 5 + 20)
     return found
 
 
 @contextmanager
-def loaded(client: Node, seconds: float) -> Iterator[Process]:
+def loaded(client: Node) -> Iterator[Process]:
     """One TCP stream from the client to the server that sends what it can."""
-    command = ("iperf3", "-c", OVERLAY["server"], "-t", f"{seconds:g}")
-    load = client.start(*command, log="load")
+    load = client.start("iperf3", "-c", OVERLAY["server"], "-t", "3600", log="load")
     try:
         time.sleep(LEAD)
         yield load
