@@ -12,10 +12,7 @@ provide_python() {
     synchronise
 }
 
-provide_fuzzer() {
-    synchronise --group fuzz
-    need valgrind=valgrind
-}
+provide_fuzzer() { synchronise --group fuzz; }
 
 # The compiled data plane is optional: it is built where a Rust compiler is. uv builds it anew when its files
 # have changed; what it depends on is compiled once for all checkouts.
