@@ -3,6 +3,8 @@
 #   docker build --target tunnel --tag handfast-tunnel .
 #   docker build --target operator --tag handfast-operator .
 #
+# scripts/native-wheel, before, gives the tunnel its compiled data plane; without it, it has the one in Python.
+#
 # The tunnel needs NET_ADMIN and /dev/net/tun; see docs/cluster.md. The operator runs as nobody in particular, with
 # no capabilities. Both with a read-only root, so everything is compiled here.
 ARG BASE=docker.io/library/debian:bookworm-slim
@@ -24,6 +26,9 @@ RUN uv sync --frozen --no-dev --extra pod --no-install-project && slim-libraries
 COPY README.md LICENSE CHANGELOG.md ./
 COPY tunnel tunnel
 RUN uv sync --frozen --no-dev --extra pod --no-editable --compile-bytecode
+# The compiled data plane, where scripts/native-wheel was run, on a system no newer than this one.
+COPY scripts/image/wheels /wheels
+RUN find /wheels -name '*.whl' -exec uv pip install --no-deps --compile-bytecode --python /opt/handfast {} +
 
 FROM build AS operator-build
 RUN uv sync --frozen --no-dev --extra operator --no-install-project && slim-libraries

@@ -33,10 +33,11 @@ bench: ## measure restarts, throughput, handshakes and 10,000 peers; ARGS=cluste
 	@scripts/setup $(if $(filter cluster dashboard operator,$(firstword $(ARGS))),cluster,interop)
 	@$(PYTHON) -m bench $(ARGS)
 
-soak: ## live 100,000 histories of crashes and restarts (docs/soak.md), 20 lives of a cluster, and 50 faults in one
-	@scripts/setup dev
-	@PYTHONPATH=tunnel:. $(PYTHON) -m tests.soak $(ARGS)
+soak: ## live 100,000 histories of crashes and restarts (docs/soak.md), fuzz an hour, 20 lives of a cluster, and 50 faults in one
 	@scripts/setup soak
+	@PYTHONPATH=tunnel:. $(PYTHON) -m tests.soak $(ARGS)
+	@PYTHONPATH=tunnel:operator:. $(PYTHON) -m tests.fuzz --hour --keep
+	@PYTHONPATH=tunnel:operator:. $(PYTHON) -m tests.soak.valgrind
 	@$(PYTHON) -m tests.cluster soak
 	@$(PYTHON) -m pytest -n0 -msoak
 

@@ -35,8 +35,12 @@ def numbered(subnet: int, number: int) -> str:
     return f"10.{subnet}.{number >> 8}.{number & 255}"
 
 
-def peer_section(key: str, allowed_ip: str, endpoint: str | None = None, keepalive: int = 0) -> str:
-    lines = ["[Peer]", f"PublicKey = {key}", f"AllowedIPs = {allowed_ip}/32"]
+def peer_section(
+    key: str, allowed_ip: str, endpoint: str | None = None, keepalive: int = 0, behind: str | None = None
+) -> str:
+    """`behind` is a network that the peer forwards to."""
+    allowed_ips = f"{allowed_ip}/32, {behind}" if behind else f"{allowed_ip}/32"
+    lines = ["[Peer]", f"PublicKey = {key}", f"AllowedIPs = {allowed_ips}"]
     lines += [f"Endpoint = {endpoint}"] if endpoint else []
     lines += [f"PersistentKeepalive = {keepalive}"] if keepalive else []
     return "\n".join([*lines, ""])

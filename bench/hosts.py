@@ -9,13 +9,25 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from tests.lab.namespaces import Lab, Node, Process
+from tests.lab.namespaces import Lab, Node, Process, wait_until
 from tests.lab.peer import PORT
 
 from .commands import program_named, start_interface
 
 UNDERLAY: Final = {"server": "192.0.2.1", "client": "192.0.2.2"}
 OVERLAY: Final = {"server": "10.8.0.1", "client": "10.8.0.2"}
+SITE: Final = "10.7.0.0/24"
+"""What lies behind the server, where there is something."""
+SITE_HOST: Final = "10.7.0.2"
+_TO_THE_SITE: Final = "10.7.0.1"
+_MASQUERADE: Final = """
+table ip site {
+    chain postrouting {
+        type nat hook postrouting priority srcnat
+        oifname "site" masquerade
+    }
+}
+"""
 
 
 class TwoHosts:
@@ -39,6 +51,17 @@ class TwoHosts:
     def __exit__(self, *_: object) -> None:
         self._lab.close()
 
+    def add_site(self) -> Node:
+        """A host that the server forwards to, and that sees the server's own address: no route leads back."""
+        (site,) = self._lab.add_nodes("site")
+        self._lab.cable(self.server, "site", site, "eth0")
+        for node, address, link in ((self.server, _TO_THE_SITE, "site"), (site, SITE_HOST, "eth0")):
+            node.run("ip", "address", "add", f"{address}/24", "dev", link)
+            node.run("ip", "link", "set", link, "up")
+        self.server.run("sysctl", "-qw", "net.ipv4.ip_forward=1")
+        self.server.run("nft", "-f", "-", input=_MASQUERADE)
+        return site
+
     def socket_to_server(self) -> socket.socket:
         """From the client's host, outside any tunnel."""
         sock = self.client.socket(socket.AF_INET, socket.SOCK_DGRAM)
@@ -46,12 +69,20 @@ class TwoHosts:
         return sock
 
 
-@contextmanager
-def interface(node: Node, program: str, configuration: str) -> Iterator[Process]:
-    """`wg0` of the node, up and configured, until it is killed."""
+def start(node: Node, program: str, configuration: str) -> Process:
+    """`wg0` of the node, up, configured and listening on the usual port."""
     node.run("rm", "-f", "/run/wireguard/wg0.sock")
     links = [f"address add {OVERLAY[node.name]}/8 dev wg0", "link set wg0 up"]
     process = start_interface(program_named(program), node, configuration, links)
+    sockets = Path(f"/proc/{node.pid}/net/udp")
+    wait_until(lambda: f":{PORT:04X} " in sockets.read_text(), 10, f"{program} to listen", interval=0.001)
+    return process
+
+
+@contextmanager
+def interface(node: Node, program: str, configuration: str) -> Iterator[Process]:
+    """`wg0` of the node, up and configured, until it is killed."""
+    process = start(node, program, configuration)
     try:
         yield process
     finally:

@@ -10,7 +10,7 @@ import socket
 import time
 from collections.abc import Iterable, Sequence
 from itertools import islice
-from typing import Final
+from typing import Final, NamedTuple
 
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
@@ -37,6 +37,13 @@ ATTEMPTS: Final = 3
 _KEEPALIVE_NONCE: Final = bytes(12)
 
 
+class Session(NamedTuple):
+    receiver: int
+    """The server's index."""
+    send: bytes
+    receive: bytes
+
+
 class Initiator:
     """One peer; `index` names its handshakes on the wire."""
 
@@ -48,6 +55,7 @@ class Initiator:
         self._mac1_key = mac1_key(self._server)
         self._stamp = 0
         self._state: InitiatorState | None = None
+        self._session: Session | None = None
 
     @property
     def public_key(self) -> str:
@@ -70,8 +78,15 @@ class Initiator:
         assert self._state
         message = unpack_response(response)
         keys = consume_response(self._own, self._state, NO_PRESHARED_KEY, message)
+        self._session = Session(message.sender, *keys)
         header = b"\4\0\0\0" + message.sender.to_bytes(4, "little") + bytes(8)
         return header + ChaCha20Poly1305(keys.send).encrypt(_KEEPALIVE_NONCE, b"", None)
+
+    @property
+    def session(self) -> Session:
+        """Of the last confirmation, whose counter was 0."""
+        assert self._session
+        return self._session
 
 
 def answered(sock: socket.socket, initiations: Iterable[bytes]) -> int:
@@ -99,11 +114,11 @@ def _send(sock: socket.socket, datagrams: Iterable[bytes]) -> int:
     return sum(1 for datagram in datagrams if sock.send(datagram))
 
 
-def open_sessions(sock: socket.socket, initiators: Sequence[Initiator]) -> int:
-    """One confirmed session each; how many were had."""
+def open_sessions(sock: socket.socket, initiators: Sequence[Initiator], window: int = WINDOW) -> int:
+    """One confirmed session each, so many at a time; how many were had."""
     missing = list(initiators)
     for _ in range(ATTEMPTS):
-        groups = [missing[start : start + WINDOW] for start in range(0, len(missing), WINDOW)]
+        groups = [missing[start : start + window] for start in range(0, len(missing), window)]
         missing = [initiator for group in groups for initiator in _open_group(sock, group)]
     return len(initiators) - len(missing)
 

@@ -15,7 +15,6 @@ from matplotlib.lines import Line2D
 
 from .results import CASES, TITLES, Kind, Outage, RestartResults
 from .tables import seconds
-from .throughput import METRICS, Metric, Sample, measured, ratios
 
 COLOURS: Final = {
     TITLES["wireguard-go"]: "#c2571a",
@@ -24,8 +23,6 @@ COLOURS: Final = {
     TITLES["handfast-native"]: "#0d8a72",
     TITLES["handfast-forgetful"]: "#7c5cc4",
 }
-MIXED: Final = "#7aaedb"
-"""Handfast at one end only."""
 GREY: Final = "#6b7280"
 FAINT: Final = "#e5e7eb"
 STYLE: Final[dict[str, Any]] = {
@@ -138,45 +135,3 @@ def _legend(results: RestartResults) -> list[Line2D]:
     servers = [marker("s", COLOURS[server], True, server) for server in results.servers]
     grey = "#374151"
     return [*servers, marker("o", grey, True, "no NAT"), marker("^", grey, False, "behind NAT")]
-
-
-def throughput(samples: list[Sample], path: Path) -> None:
-    """Per metric a bar for each pair, to the median, and each round as a point."""
-    with style.context(STYLE):
-        figure = Figure(figsize=(11, 6.4))
-        panels = figure.subplots(2, 3, sharey=True)
-        for panel, metric in zip(panels.flat, METRICS, strict=True):
-            _metric_panel(panel, metric, samples)
-        figure.text(
-            0.995,
-            0.005,
-            "bars: medians; points: rounds; beside them the ratio to the first line",
-            ha="right",
-            fontsize=8,
-            color=GREY,
-        )
-        figure.tight_layout(rect=(0, 0.02, 1, 1))
-        figure.savefig(path)
-
-
-def _metric_panel(panel: Axes, metric: Metric, samples: list[Sample]) -> None:
-    pairs = measured(samples)
-    for y, pair in enumerate(pairs):
-        values = [s.value for s in samples if s.pair == pair and s.metric == metric.name]
-        colour = COLOURS[TITLES[pair.server]] if pair.server == pair.client else MIXED
-        panel.barh(y, median(values), height=0.62, color=colour, alpha=0.35)
-        panel.plot(values, [y] * len(values), "o", markersize=4, color=colour, alpha=0.8)
-        ratio = median(ratios(samples, pair, metric.name))
-        panel.annotate(
-            f"{ratio:.2f}", (max(values), y), (8, 0), textcoords="offset points", va="center", color=colour
-        )
-    panel.set_title(metric.name)
-    panel.set_xlabel(metric.unit if metric.higher_is_better else f"{metric.unit} (less is better)")
-    panel.set_yticks(range(len(pairs)), [pair.title.replace(", client", "\nclient") for pair in pairs])
-    panel.set_ylim(len(pairs) - 0.5, -0.5)
-    panel.set_xlim(0, max(s.value for s in samples if s.metric == metric.name) * 1.2)
-    panel.tick_params(axis="y", length=0)
-    panel.grid(axis="x", color=FAINT, linewidth=0.8)
-    panel.set_axisbelow(True)
-    panel.locator_params(axis="x", nbins=5)
-    panel.xaxis.set_major_formatter("{x:,.10g}")

@@ -25,6 +25,7 @@ from . import (
     state_cost,
     tables,
     throughput,
+    throughput_picture,
 )
 from .cluster import picture as cluster_picture
 from .cluster import tables as cluster_tables
@@ -82,8 +83,8 @@ def _start(data: dict[str, Any], _picture: Path) -> str:
 
 def _throughput(data: dict[str, Any], picture: Path) -> str:
     samples = throughput.from_json(data)
-    pictures.throughput(samples, picture)
-    return tables.markdown(*throughput.table(samples))
+    throughput_picture.draw(samples, picture)
+    return "\n\n".join(tables.markdown(*table) for table in throughput.tables(samples))
 
 
 def _profile(data: dict[str, Any], _picture: Path) -> str:

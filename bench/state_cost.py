@@ -14,8 +14,8 @@ from typing import Any, Final
 from tests.lab.peer import PORT, KeyPair
 
 from .commands import interface_section, peer_section
-from .hosts import OVERLAY, UNDERLAY, TwoHosts, interface, processor_seconds
-from .throughput import TCP
+from .flows import Ends, iperf_server, megabits_and_effort
+from .hosts import OVERLAY, UNDERLAY, TwoHosts, interface
 
 KEPT: Final = "handfast"
 FORGOTTEN: Final = "handfast-forgetful"
@@ -59,16 +59,11 @@ def _measure(hosts: TwoHosts, program: str, seconds: float) -> Figures:
     with (
         interface(hosts.server, program, interface_section(server.private, PORT) + to_client) as serving,
         interface(hosts.client, program, interface_section(client.private, PORT) + to_server) as calling,
+        iperf_server(hosts.server),
     ):
-        iperf = hosts.server.start("iperf3", "-s", log="iperf3")
-        try:
-            hosts.client.run("ping", "-n", "-c1", "-W5", OVERLAY["server"])
-            before = processor_seconds(serving) + processor_seconds(calling)
-            throughput = TCP.measure(hosts.client, seconds)
-            spent = processor_seconds(serving) + processor_seconds(calling) - before
-        finally:
-            iperf.kill()
-    return Figures(round(throughput, 1), round(spent / (throughput * seconds / 1000), 4))
+        hosts.client.run("ping", "-n", "-c1", "-W5", OVERLAY["server"])
+        throughput, effort = megabits_and_effort(Ends(hosts.client, serving, calling, seconds))
+    return Figures(round(throughput, 1), round(effort, 4))
 
 
 def to_json(found: list[Neighbours]) -> dict[str, Any]:

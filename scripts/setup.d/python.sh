@@ -18,7 +18,24 @@ provide_fuzzer() { synchronise --group fuzz; }
 # have changed; what it depends on is compiled once for all checkouts.
 synchronise() {
     cargo_suits && present cc || set -- --no-extra native "$@"
-    CARGO_TARGET_DIR="$cache/cargo" "$uv" sync --quiet --frozen --all-extras "$@"
+    with_cargo "$uv" sync --quiet --frozen --all-extras "$@"
+}
+
+# with_cargo COMMAND...: which may compile the data plane. Not all checkouts in one folder: the library has the same
+# name for all of them, and cargo would take another's for its own.
+with_cargo() {
+    local own=$checkout/.venv/cargo common=$cache/cargo-common
+    [ ! -d "$common" ] || [ -d "$own" ] || cp -al "$common" "$own" 2>/dev/null || cp -a "$common" "$own"
+    CARGO_TARGET_DIR="$own" "$@"
+    [ -d "$common" ] || [ ! -d "$own/release" ] || share_compiled "$own" "$common"
+}
+
+# share_compiled FROM TO: what the data plane depends on
+share_compiled() {
+    cp -a "$1" "$2.new"
+    find "$2.new" -depth -name '*handfast*native*' -exec rm -r {} +
+    rm -rf "$2.new/maturin" "$2.new/wheels"
+    mv "$2.new" "$2"
 }
 
 # Debian refuses pip outside of an environment (PEP 668), so uv gets its own.

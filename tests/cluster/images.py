@@ -60,7 +60,7 @@ class Recipe:
     folder: Path
     target: str
     sources: tuple[str, ...]
-    """Files, and folders whose Python files count."""
+    """Files, and folders whose Python files and wheels count."""
     aim: int
     """So many megabytes it should not exceed."""
 
@@ -73,7 +73,7 @@ class Recipe:
     def _files(self) -> Iterable[Path]:
         for source in ("Dockerfile", *self.sources):
             path = self.folder / source
-            yield from sorted(path.rglob("*.py")) if path.is_dir() else [path]
+            yield from sorted((*path.rglob("*.py"), *path.rglob("*.whl"))) if path.is_dir() else [path]
 
 
 _TUNNEL_SOURCES = (
@@ -82,9 +82,11 @@ _TUNNEL_SOURCES = (
     "tunnel/handfast_tunnel",
 )
 _OPERATOR_SOURCES = (*_TUNNEL_SOURCES, "operator/handfast_operator")
+WHEELS = _ROOT / "scripts/image/wheels"
+"""What images have of the compiled data plane."""
 RECIPES = (
     Recipe((OPERATOR, OPERATOR_2), _ROOT, "operator", _OPERATOR_SOURCES, 200),
-    Recipe((TUNNEL, TUNNEL_2), _ROOT, "tunnel", _TUNNEL_SOURCES, 120),
+    Recipe((TUNNEL, TUNNEL_2), _ROOT, "tunnel", (*_TUNNEL_SOURCES, "scripts/image/wheels"), 120),
     Recipe((WORKLOAD, WORKLOAD_2), _WORKLOAD, "workload", ("workload.py",), 120),
 )
 
@@ -105,6 +107,7 @@ def of_system() -> list[Image]:
 
 def of_project() -> list[Image]:
     """Those that are made of Dockerfiles; what is missing is built."""
+    _run([str(_ROOT / "scripts/native-wheel")])
     return [Image(recipe.names, _recipe_image(_folder(), recipe)) for recipe in RECIPES]
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from tests.lab.implementations import Implementation, wireguard_go
+import json
+
+from tests.lab.implementations import NATIVE_IS_BUILT, Implementation, wireguard_go
 from tests.lab.namespaces import wait_until
 from tests.lab.peer import PORT, KeyPair, Peer
 
@@ -96,6 +98,14 @@ def test_a_sidecar_serves_a_client_with_one_capability(api: Api, outside: Outsid
     facts = dict(line.split() for line in status.replace(":", "").splitlines())
     assert int(facts["CapEff"], 16) == NET_ADMIN
     assert facts["NoNewPrivs"] == "1"
+
+    plane = "native" if NATIVE_IS_BUILT else "pure"
+    assert (
+        json.loads(api.exec("gateway", "handfast-tunnel", "status", "--json", container="tunnel"))[
+            "data_plane"
+        ]
+        == plane
+    )
 
 
 def test_the_app_starts_when_the_tunnel_has(api: Api) -> None:

@@ -101,7 +101,8 @@ def _damaged(data: bytes) -> Any:
     """A whole review, in which each two bytes put something odd somewhere."""
     damaged = _full()
     for where, what in zip(data[:8:2], data[1:8:2], strict=False):
-        places = list(_places(damaged))
+        if not (places := list(_places(damaged))):
+            break
         at, key = places[where % len(places)]
         if what == 0xFF and isinstance(at, dict):
             del at[key]
@@ -127,4 +128,5 @@ _WHOLE: Final = (
 SEEDS: Final = (
     *(json.dumps(each).encode() for each in _WHOLE),
     *(bytes((where, what)) for where in range(len(list(_places(_full())))) for what in (3, 8, 12, 0xFF)),
+    b"\2\xff" * 4,
 )

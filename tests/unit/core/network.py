@@ -78,7 +78,8 @@ class Host:
 
     def __init__(self, network: Network, number: int, settings: Settings, memory: Memory) -> None:
         self.network = network
-        self.key = static_key(blake2s(number.to_bytes(4, "big"), person=b"handfast").digest())
+        digest = blake2s(number.to_bytes(4, "big"), person=b"handfast", salt=network.salt)
+        self.key = static_key(digest.digest())
         self.endpoint = Endpoint(str(IPv4Address("10.0.0.0") + number), PORT)
         """Where others see it: its own address, or that of the NAT in front of it."""
         self.inner = str(IPv4Address("192.168.0.0") + number)
@@ -234,8 +235,10 @@ class Host:
 class Network:
     """Hosts by address, what is on its way between them, and the time."""
 
-    def __init__(self, seed: int = 0, plane: PacketPlane = PURE) -> None:
+    def __init__(self, seed: int = 0, plane: PacketPlane = PURE, salt: bytes = b"") -> None:
         self.plane = plane
+        self.salt = salt
+        """Of all keys."""
         self.now = START
         self.random = Random(seed)
         self.hosts: dict[tuple[str, int, int], Host] = {}

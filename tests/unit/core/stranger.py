@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 from handfast_tunnel.core.configuration import Settings
 from handfast_tunnel.core.cookies import add_macs
 from handfast_tunnel.core.endpoint import Endpoint
@@ -50,7 +52,8 @@ class Scene:
     """A device with a session, an answered handshake and one in flight, and genuine messages for it."""
 
     def __init__(self) -> None:
-        self.network = network = Network(seed=1)
+        # Its keys are its own: what another process has recorded is a stranger's here.
+        self.network = network = Network(seed=1, salt=os.urandom(8))
         self.host, peer = network.host(Settings(announce=False)), network.host(STRICT)
         asked = network.host(STRICT)
         for other in (peer, asked):
