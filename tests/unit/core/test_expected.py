@@ -260,6 +260,20 @@ def test_nothing_is_expected_of_a_peer_that_was_removed(ends: Ends) -> None:
     assert ends.server.device.expected_datagrams is None
 
 
+def test_nothing_is_expected_of_an_address_that_is_another_ones_now(ends: Ends) -> None:
+    allow(ends, 2)
+    assert current(ends.server, ends.client).heard, "the session goes on"
+    assert ends.server.device.expected_packets is None
+    assert ends.server.device.expected_datagrams is None
+
+
+def test_what_ends_an_interruption_is_not_expected(ends: Ends) -> None:
+    """How long it was is told by the first packet after it."""
+    drain(ends, 1)
+    assert ends.server.peer(ends.client).interrupted_at is not None
+    assert ends.server.device.expected_datagrams is None
+
+
 def test_ipv6_goes_the_short_way_too() -> None:
     network = Network(seed=4)
     server, client = network.connected_pair(Settings(announce=False))

@@ -157,7 +157,7 @@ class Device:
         """Makes ready for what is like the last packet each way, until `settle`."""
         if self.is_up and not self._drain.frozen and not self.building_up:
             self.expected_packets = self._transport.expect_packets(now, self._passed)
-            self.expected_datagrams = self._transport.expect_datagrams(now, self._passed)
+            self.expected_datagrams = self._transport.expect_datagrams(self._passed)
 
     def settle(self) -> bool:
         """Expects nothing any more, and does what there is to do about what came; whether anything had. Comes
