@@ -81,11 +81,15 @@ class Short:
         self.tun, self.udp = FakeTun(), FakeUdp()
         self.device = self.ends.server.device
         self.device.settle()
-        self.express = Express(self.device, cast("Tun", self.tun))
+        self.turns_with_data = 0
+        self.express = Express(self.device, cast("Tun", self.tun), self._data_came)
         self.expect()
 
     def expect(self) -> None:
         self.express.expect(cast("UdpSockets", self.udp), self.ends.network.now)
+
+    def _data_came(self) -> None:
+        self.turns_with_data += 1
 
     def packet(self, payload: bytes = b"out") -> bytes:
         return ip_packet(self.ends.server.inner, self.ends.client.inner, payload)
@@ -206,6 +210,21 @@ def test_what_the_tun_device_refuses_is_left_opened(short: Short) -> None:
     left = short.express.settle()
     assert left is not None
     assert left.opened == [short.inner()]
+
+
+def test_a_turn_knows_of_the_data_that_went_the_short_way(short: Short) -> None:
+    """Handshakes get less of it (RECOVERY, section 4)."""
+    short.express.settle()
+    assert short.turns_with_data == 0
+    short.expect()
+    short.to_socket(short.datagram())
+    assert short.express.inward()
+    short.to_socket(b"a handshake")
+    assert not short.express.inward()
+    assert short.express.settle() is not None
+    assert short.turns_with_data == 1
+    short.express.settle()
+    assert short.turns_with_data == 1
 
 
 def test_nothing_is_taken_up_once_settled(short: Short) -> None:

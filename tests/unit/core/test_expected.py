@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from ipaddress import IPv6Address
+from ipaddress import IPv4Address, IPv6Address
 from typing import Any
 
 import pytest
@@ -92,6 +92,40 @@ def forge(ends: Ends, position: int) -> None:
 
 
 OPERATIONS["forge"] = forge
+
+
+def drain(ends: Ends, number: int) -> None:
+    """And go on; with an even number a packet comes meanwhile."""
+    server = ends.server
+    server.device.settle()
+    server.device.freeze(ends.network.now)
+    server.turn()
+    if number % 2 == 0:
+        ends.send(ends.client, server)
+    ends.rest()
+    server.device.thaw()
+    server.turn()
+
+
+def bounce(ends: Ends, _: int) -> None:
+    device, now = ends.server.device, ends.network.now
+    device.settle()
+    device.down(now)
+    device.up(now)
+    ends.server.turn()
+
+
+def allow(ends: Ends, number: int) -> None:
+    """The client's address, or with an even number another instead."""
+    inner = IPv4Address(ends.client.inner if number % 2 else "192.168.0.9")
+    change = PeerChange(
+        ends.client.key.public, allowed_ips=(Prefix(inner.packed, 32),), replace_allowed_ips=True
+    )
+    ends.server.device.settle()
+    ends.server.configure(InterfaceChange(peers=(change,)))
+
+
+OPERATIONS |= {"drain": drain, "bounce": bounce, "allow": allow}
 
 
 def what_came_of_it(ends: Ends) -> dict[str, Any]:
@@ -223,6 +257,20 @@ def test_nothing_is_expected_of_a_peer_that_was_removed(ends: Ends) -> None:
     ends.server.device.configure(InterfaceChange(peers=(change,)), ends.network.now)
     ends.server.device.expect(ends.network.now)
     assert ends.server.device.expected_packets is None
+    assert ends.server.device.expected_datagrams is None
+
+
+def test_nothing_is_expected_of_an_address_that_is_another_ones_now(ends: Ends) -> None:
+    allow(ends, 2)
+    assert current(ends.server, ends.client).heard, "the session goes on"
+    assert ends.server.device.expected_packets is None
+    assert ends.server.device.expected_datagrams is None
+
+
+def test_what_ends_an_interruption_is_not_expected(ends: Ends) -> None:
+    """How long it was is told by the first packet after it."""
+    drain(ends, 1)
+    assert ends.server.peer(ends.client).interrupted_at is not None
     assert ends.server.device.expected_datagrams is None
 
 

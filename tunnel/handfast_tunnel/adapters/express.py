@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from ..core.data_plane import Batch
@@ -45,12 +46,14 @@ class Express:
     """What the device expects, and how it is passed on."""
 
     __slots__ = (
-        "_address", "_control", "_datagrams", "_device", "_fd", "_header", "_packets", "_receive", "_skip",
-        "_tun", "_understand", "_way", "left",
+        "_address", "_control", "_data_came", "_datagrams", "_device", "_fd", "_header", "_packets",
+        "_receive", "_skip", "_tun", "_understand", "_way", "left",
     )  # fmt: skip
 
-    def __init__(self, device: Device, tun: Tun) -> None:
+    def __init__(self, device: Device, tun: Tun, data_came: Callable[[], None]) -> None:
+        """`data_came` is called when what came turns out to have gone the short way."""
         self._device = device
+        self._data_came = data_came
         self._tun = tun
         self._fd = tun.fileno()
         self._header = tun.header
@@ -76,7 +79,8 @@ class Express:
     def settle(self) -> Left | None:
         """Void from here on; what is left to do, if anything."""
         self._packets = self._datagrams = None
-        self._device.settle()
+        if self._device.settle():
+            self._data_came()
         left = self.left
         if not left:
             return None

@@ -71,7 +71,8 @@ class Tunnel:
         self._is_bystander = memory is not None and outliving is None
         self._tun = tun
         self._udp: UdpSockets | None = None
-        self._express = Express(self.device, tun)
+        self._handshakes = HandshakeShare(self.device, lambda: loop.now, self._transmit)
+        self._express = Express(self.device, tun, lambda: self._handshakes.data_came(loop.now))
         self._comes_singly = True
         """Whether no two packets of this turn came together."""
         self._link_is_up = False
@@ -79,7 +80,6 @@ class Tunnel:
         plain = memoryview(bytearray(QUEUE_DROPS * WORD)).cast("Q")
         marks: Words = outliving.state.queue_drops if outliving else plain
         self.drops = Drops(self.device.statistics.dropped, tun, self._link, marks)
-        self._handshakes = HandshakeShare(self.device, lambda: loop.now, self._transmit)
         self._applying = False
         self._told_of_port = False
         self._former_port = outliving.listen_port if outliving else 0

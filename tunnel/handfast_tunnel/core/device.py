@@ -157,16 +157,19 @@ class Device:
         """Makes ready for what is like the last packet each way, until `settle`."""
         if self.is_up and not self._drain.frozen and not self.building_up:
             self.expected_packets = self._transport.expect_packets(now, self._passed)
-            self.expected_datagrams = self._transport.expect_datagrams(now, self._passed)
+            self.expected_datagrams = self._transport.expect_datagrams(self._passed)
 
-    def settle(self) -> None:
-        """Expects nothing any more, and does what there is to do about what came. Comes before all else."""
+    def settle(self) -> bool:
+        """Expects nothing any more, and does what there is to do about what came; whether anything had. Comes
+        before all else."""
         if self.expected_packets is not None:
             self.expected_packets.give_back()
         self.expected_packets = self.expected_datagrams = None
+        came = bool(self._passed)
         for passed in self._passed:
             self._transport.note_passed(passed)
         self._passed.clear()
+        return came
 
     def take_transmissions(self) -> list[Transmission]:
         """What is to be sent now, in order."""

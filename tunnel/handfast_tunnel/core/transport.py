@@ -134,7 +134,7 @@ class Transport:
             return None
         return ExpectedPackets(keypair, endpoint, ecn, header, self._interface.mtu, passed)
 
-    def expect_datagrams(self, now: float, passed: list[Passed]) -> ExpectedDatagrams | None:
+    def expect_datagrams(self, passed: list[Passed]) -> ExpectedDatagrams | None:
         """Like the last; None where more would follow from one than that a packet is delivered."""
         if self._last_received is None:
             return None
@@ -142,8 +142,6 @@ class Transport:
         peer = keypair.peer
         if (
             keypair is not peer.current
-            or not keypair.heard
-            or keypair.expired(now)
             or source != peer.endpoint
             or peer.awaited
             or self._interface.routes.lookup(source_of(header)) is not peer
