@@ -82,10 +82,10 @@ def run(searches: Sequence[Search], jobs: int, *, keep: bool, hour: float = HOUR
             _take_turns(shares, share, pool)
         except KeyboardInterrupt:
             pool.shutdown(cancel_futures=True)
+        document.write("Fuzzing", _text(shares, commit, jobs))
         if keep:
             kept = sum(each.search.keep(each.scratch) for each in shares if not each.broken)
             print(f"{kept} inputs more are kept", flush=True)
-    document.write("Fuzzing", _text(shares, commit, jobs))
     return int(any(each.broken for each in shares))
 
 
