@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from handfast_tunnel.adapters import keeper
 from handfast_tunnel.adapters.keeper import KeeperLine, RestartLimit
 
 from .kept import PATIENCE, Kept, Work, children, die, live_until, serve, state_of, wait_for
@@ -123,6 +124,41 @@ def test_without_its_spare_the_keeper_forks(kept: Kept) -> None:
     kept.start(takes_over(kept, kill_spare), RestartLimit(1, 60))
     assert kept.line() == "first ready"
     assert kept.line() != kept.line()
+    assert kept.status() == 0
+
+
+def test_a_spare_that_hangs_holds_nobody_up(kept: Kept, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is killed when it does not wake up, long before a worker that begins would be."""
+    monkeypatch.setattr(keeper, "START_SECONDS", 10 * PATIENCE)
+
+    def stop_spare(line: KeeperLine) -> None:
+        stopped = spare(line)
+        os.kill(stopped, signal.SIGSTOP)
+        wait_for(lambda: state_of(stopped) == "T")
+        kept.report(stopped)
+
+    kept.start(takes_over(kept, stop_spare))
+    assert kept.line() == "first ready"
+    assert kept.line() != kept.line()
+    assert kept.status() == 0
+
+
+def test_a_spare_that_hangs_at_once_holds_up_neither_keeper_nor_worker(
+    kept: Kept, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def hang(_line: socket.socket, _rehearse: Callable[[], None]) -> None:
+        os.kill(os.getpid(), signal.SIGSTOP)
+
+    monkeypatch.setattr(keeper, "wait_for_the_word", hang)
+
+    def ask(line: KeeperLine) -> None:
+        line.alive()
+        line.release("nothing")  # answered when the keeper has given the spare up
+        kept.report(len(children()))
+
+    kept.start(takes_over(kept, ask))
+    assert [kept.line(), kept.line()] == ["first ready", "1"]
+    assert kept.line()
     assert kept.status() == 0
 
 

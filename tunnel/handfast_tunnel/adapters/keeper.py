@@ -222,8 +222,8 @@ class Keeper:
             return
         finally:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, FORWARDED_SIGNALS)
-        spare.wait_until_it_has_let_go()
-        self._spare = spare
+        if spare.has_let_go():
+            self._spare = spare
 
     def _work_when_told(self, line: socket.socket) -> int:
         self._line.close()

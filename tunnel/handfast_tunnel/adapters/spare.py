@@ -10,6 +10,7 @@ from __future__ import annotations
 import gc
 import logging
 import os
+import select
 import signal
 import socket
 from collections.abc import Callable, Mapping
@@ -18,8 +19,12 @@ from typing import Final
 
 log = logging.getLogger(__name__)
 
+PATIENCE: Final = 1.0
+"""Seconds that a spare may take to answer: one that was stopped (SIGSTOP) holds nobody up for longer."""
+
 HAS_LET_GO: Final = b"."
 GO: Final = b"!"
+IS_AWAKE: Final = b"*"
 SEPARATOR: Final = b"\0"
 MESSAGE_BYTES: Final = 4096
 MAX_DESCRIPTORS: Final = 253
@@ -33,19 +38,29 @@ class Spare:
         self.pid = pid
         self.line = line
 
-    def wait_until_it_has_let_go(self) -> None:
-        """Of the keeper's descriptors: what a worker closes must not live on in a spare."""
-        self.line.recv(len(HAS_LET_GO))
+    def has_let_go(self) -> bool:
+        """Waits until what the keeper holds is not held here: what a worker closes must not live on in a
+        spare. False where it does not answer; then it is gone."""
+        return self._says(HAS_LET_GO)
 
     def wake(self, held: Mapping[str, int]) -> bool:
-        """Gives it the descriptors: it is a worker now. False where it is not there any more."""
+        """Gives it the descriptors: it is a worker now. False where it does not answer; then it is gone."""
         message = SEPARATOR.join([GO, *map(str.encode, held)])
         try:
             socket.send_fds(self.line, [message], list(held.values()))
         except OSError:
             self.dismiss()
             return False
-        return True
+        return self._says(IS_AWAKE)
+
+    def _says(self, word: bytes) -> bool:
+        poll = select.poll()
+        poll.register(self.line, select.POLLIN)
+        with suppress(ConnectionError):
+            if poll.poll(PATIENCE * 1000) and self.line.recv(len(word)) == word:
+                return True
+        self.dismiss()
+        return False
 
     def dismiss(self) -> None:
         with suppress(ProcessLookupError):
@@ -66,5 +81,6 @@ def wait_for_the_word(line: socket.socket, rehearse: Callable[[], None]) -> dict
     message, fds, _, _ = socket.recv_fds(line, MESSAGE_BYTES, MAX_DESCRIPTORS, socket.MSG_CMSG_CLOEXEC)
     if not message:
         return None
+    line.send(IS_AWAKE)
     _, *names = message.split(SEPARATOR)
     return dict(zip(map(bytes.decode, names), fds, strict=True))
