@@ -6,6 +6,7 @@ import base64
 import json
 import sys
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -31,7 +32,8 @@ SERVING = Counter(
         "socket": 6,  # UDP for IPv4 and IPv6, configuration, control, the lines to the worker and the spare
     }
 )
-WAITING = Counter({"socket": 1})
+WAITING = SERVING - Counter({"socket": 1}) + Counter({"/run/handfast/wg0.state": 1})
+"""One line, and the file whose lock tells of the worker's end."""
 
 _SEARCH = """
 import json, re, sys
@@ -50,8 +52,17 @@ print(json.dumps(sorted(found)))
 
 def descriptors(pid: int) -> Counter[str]:
     """What a process has open beyond its standard streams."""
-    links = [link.readlink() for link in Path(f"/proc/{pid}/fd").iterdir() if int(link.name) > 2]
+    links = []
+    for link in Path(f"/proc/{pid}/fd").iterdir():
+        with suppress(FileNotFoundError):  # closed meanwhile
+            links += [link.readlink()] if int(link.name) > 2 else []
     return Counter(str(link).partition(":[")[0] for link in links)
+
+
+def locked(pid: int) -> bool:
+    """Whether any of its memory cannot be swapped to a disk."""
+    lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+    return any(line.startswith("Locked:") and int(line.split()[1]) > 0 for line in lines)
 
 
 def inner_pid(pid: int) -> str:
@@ -86,7 +97,7 @@ def test_it_holds_what_is_in_use_and_starts_no_thread(usual: Pair) -> None:
     keeper = server.running.pid
     spare = spare_of(server)
     assert descriptors(keeper) == SERVING
-    wait_until(lambda: descriptors(spare) == WAITING, 5, "the spare to have rehearsed")
+    wait_until(lambda: descriptors(spare) == WAITING, 10, "the spare to have rehearsed")
     for change in (
         lambda: kill_worker(server),
         lambda: server.set("listen-port", "51999"),
@@ -96,6 +107,7 @@ def test_it_holds_what_is_in_use_and_starts_no_thread(usual: Pair) -> None:
         assert server.ping(client)
         spare_of(server)
         wait_until(lambda: descriptors(keeper) == SERVING, 10, "the former worker's descriptors to go")
+        assert locked(worker_of(server))
     take_down(server)
     wait_until(lambda: descriptors(keeper) == SERVING - Counter({"socket": 2}), 10, "the sockets' release")
     server.bring_up()
@@ -120,7 +132,9 @@ def test_no_key_is_in_its_memory(usual: Pair, workers: int) -> None:
     secrets = raw + session_keys(server) + written
     assert len(secrets) == 8
     assert secrets_in(server.node, server.running.pid, secrets) == []
-    assert secrets_in(server.node, spare_of(server), secrets) == []
+    spare = spare_of(server)
+    wait_until(lambda: descriptors(spare) == WAITING, 10, "the spare to have rehearsed")
+    assert secrets_in(server.node, spare, secrets) == []
     in_the_worker = secrets_in(server.node, worker_of(server), secrets)
     assert {0, 1, 2, 3} <= set(in_the_worker), "they would have been found"
 
@@ -134,3 +148,14 @@ def test_its_spare_takes_over(usual: Pair) -> None:
         kill_worker(server)
         assert client.ping(server)
         assert worker_of(server) == spare
+
+
+def test_its_spare_keeps_quiet_where_a_worker_ends_on_purpose(usual: Pair) -> None:
+    """It sees the end, and a device that is gone; then it is dismissed."""
+    server = usual.server
+    usual.start()
+    spare = spare_of(server)
+    wait_until(lambda: descriptors(spare) == WAITING, 10, "the spare to have rehearsed")
+    server.node.run("ip", "link", "delete", "wg0")
+    assert server.running.wait() == 0
+    assert server.running.output().rstrip().endswith("the interface was deleted")

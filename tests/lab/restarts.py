@@ -49,6 +49,18 @@ def kill_worker(server: Peer) -> float:
     return _until_replaced(server, signal.SIGKILL)
 
 
+def kill_worker_and_spare(server: Peer) -> float:
+    """kill -9 of both, so that the keeper has to fork the next worker. Returns when."""
+    spare, worker, keeper = spare_of(server), worker_of(server), keeper_of(server)
+    at = time.monotonic()
+    os.kill(spare, signal.SIGKILL)
+    os.kill(worker, signal.SIGKILL)
+    wait_until(
+        lambda: children_of(keeper) and not {spare, worker} & {*children_of(keeper)}, 10, "a worker", 0.001
+    )
+    return at
+
+
 def hang_worker(server: Peer) -> float:
     """Stops the worker: the keeper's watchdog kills it, and the next one goes on. Returns when it stopped."""
     return _until_replaced(server, signal.SIGSTOP)

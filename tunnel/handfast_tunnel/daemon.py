@@ -32,7 +32,7 @@ from .adapters.tun import Tun
 from .adapters.tunnel import SignsOfLife, Tunnel
 from .continuity.bystander import BystanderMemory
 from .continuity.saved_configuration import SavedConfiguration
-from .continuity.state_file import StateFile, StateHeldError, prepare_directory
+from .continuity.state_file import StateFile, StateHeldError, prepare_directory, wait_until_free
 from .continuity.storage import Memory
 from .errors import HandfastError, StartError
 from .options import Options
@@ -62,14 +62,20 @@ def _serve(
 ) -> int:
     """One process's life as the tunnel; with a keeper, one worker's."""
     is_first = line is None or not line.inherited
+    if line is not None:
+        _wait_for_the_end(options, line)
     try:
         tunnel, servers = _open(options, plane, line)
     except HandfastError as error:
+        if line is not None:
+            line.wait_for_the_word()
         if background is None or not is_first:
             print(f"handfast-tunnel: {error}", file=sys.stderr)
         else:
             background.report(str(error).encode())
         return 1
+    if line is not None:
+        line.wait_for_the_word()
     end_on_signals(tunnel)
     if background is not None and is_first:
         background.report(READY)
@@ -81,6 +87,13 @@ def _serve(
     for server in servers:
         server.close()
     return status
+
+
+def _wait_for_the_end(options: Options, line: KeeperLine) -> None:
+    """Of the worker before. A spare sees it as soon as the keeper does, and opens all while that one hears of
+    it, reaps it, and gives the word."""
+    if line.is_spare and (options.tun_fd is not None or not wait_until_free(_state_path(options))):
+        line.wait_for_the_word()
 
 
 def _open(options: Options, plane: PacketPlane, line: KeeperLine | None) -> tuple[Tunnel, list[_Server]]:
@@ -117,9 +130,8 @@ def _open_tun(options: Options, plane: PacketPlane, inherited: int | None) -> Tu
 
 def _memory(interface: str, options: Options, line: KeeperLine) -> tuple[Memory | None, Outliving | None]:
     """Without state memory everything works, but sessions end with the process."""
-    directory = options.state
-    assert directory is not None
-    path = directory / f"{interface}.state"
+    path = _state_path(options, interface)
+    directory = path.parent
     try:
         if not line.inherited:
             prepare_directory(directory, any_file_system=options.state_on_disk)
@@ -133,6 +145,11 @@ def _memory(interface: str, options: Options, line: KeeperLine) -> tuple[Memory 
     log.debug("state memory in %s, incarnation %d", directory, state.incarnation)
     configuration = SavedConfiguration(directory / f"{interface}.configuration")
     return state.memory, Outliving(state, configuration, line)
+
+
+def _state_path(options: Options, interface: str | None = None) -> Path:
+    assert options.state is not None
+    return options.state / f"{interface or options.interface}.state"
 
 
 class _Listeners(NamedTuple):

@@ -28,6 +28,8 @@ class Kept:
         self.pid = 0
         self.environment: dict[str, str] = {}
         self.rehearse: Callable[[], None] = lambda: None
+        self.prepare: Callable[[KeeperLine], None] = lambda _: None
+        """What a worker does before it is sure that it is needed."""
         self._text = b""
 
     def report(self, text: object) -> None:
@@ -43,6 +45,8 @@ class Kept:
             first = lambda: self.report("first ready")  # noqa: E731
 
             def replaceable(line: KeeperLine) -> int:
+                self.prepare(line)
+                line.wait_for_the_word()
                 line.can_be_replaced = True
                 return work(line)
 

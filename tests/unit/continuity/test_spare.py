@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from handfast_tunnel.adapters import keeper
 from handfast_tunnel.adapters.keeper import KeeperLine, RestartLimit
 
 from .kept import PATIENCE, Kept, Work, children, die, live_until, serve, state_of, wait_for
@@ -61,27 +61,60 @@ def test_a_spare_takes_over_with_what_is_held(kept: Kept) -> None:
     os.close(writer)
 
 
-def sockets() -> int:
-    """How many this process has."""
-    links = map(os.path.realpath, Path("/proc/self/fd").iterdir())
-    return sum("socket:" in link for link in links)
+def test_a_spare_rehearses_and_prepares_and_then_waits(kept: Kept) -> None:
+    def prepare(line: KeeperLine) -> None:
+        if line.is_spare:
+            kept.report(f"prepares, with {','.join(line.inherited)}")
+
+    kept.rehearse = lambda: kept.report("rehearses")
+    kept.prepare = prepare
+    kept.start(takes_over(kept, lambda line: kept.report(spare(line))))
+    lines = [kept.line() for _ in range(5)]
+    assert sorted(lines[:4]) == sorted(["first ready", lines[4], "prepares, with tun", "rehearses"])
+    assert kept.status() == 0
 
 
-def test_a_spare_rehearses_and_has_let_go_of_what_is_held(kept: Kept) -> None:
-    before = sockets()
+def test_what_is_let_go_of_does_not_live_on_in_a_spare(kept: Kept) -> None:
+    reader, writer = os.pipe()
 
-    def work(line: KeeperLine) -> int:
-        ours, theirs = socket.socketpair()
-        line.hold("uapi", ours.fileno())
-        line.hold("control", theirs.fileno())
-        serve(line)
-        spare(line)
-        time.sleep(PATIENCE)
-        return 1
+    def change(line: KeeperLine) -> None:
+        os.close(reader)
+        line.hold("pipe", writer)
+        os.close(writer)
+        former = spare(line)
+        line.release("pipe")
+        kept.report(former in children())
+        kept.report(spare(line) != former)
 
-    kept.rehearse = lambda: kept.report(sockets() - before)
-    kept.start(work)
-    assert [kept.line(), kept.line()] == ["first ready", "1"], "its line"
+    kept.start(takes_over(kept, change))
+    os.close(writer)
+    assert [kept.line() for _ in range(3)] == ["first ready", "False", "True"]
+    assert not os.read(reader, 1), "nobody holds the other end"
+    os.close(reader)
+    assert kept.line()
+    assert kept.status() == 0
+
+
+def test_a_spare_that_fails_does_so_when_it_is_needed(kept: Kept) -> None:
+    """Until then what it saw may have been the other one's end. Meanwhile there is no second one."""
+
+    def prepare(line: KeeperLine) -> None:
+        if line.is_spare:
+            kept.report("fails")
+            raise RuntimeError
+
+    def wait(line: KeeperLine) -> None:
+        former = spare(line)
+        for _ in range(20):
+            line.alive()
+            time.sleep(0.01)
+        kept.report(children()[1:] == [former])
+
+    kept.prepare = prepare
+    kept.start(takes_over(kept, wait))
+    assert [kept.line() for _ in range(3)] == ["first ready", "fails", "True"]
+    assert kept.line(), "the next one was forked"
+    assert kept.status() == 0
 
 
 @pytest.mark.parametrize("fails", [False, True])
@@ -121,6 +154,22 @@ def test_without_its_spare_the_keeper_forks(kept: Kept) -> None:
         wait_for(lambda: state_of(killed) == "Z")
 
     kept.start(takes_over(kept, kill_spare), RestartLimit(1, 60))
+    assert kept.line() == "first ready"
+    assert kept.line() != kept.line()
+    assert kept.status() == 0
+
+
+def test_a_spare_that_hangs_holds_nobody_up(kept: Kept, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is killed when it does not wake up, long before a worker that begins would be."""
+    monkeypatch.setattr(keeper, "START_SECONDS", 10 * PATIENCE)
+
+    def stop_spare(line: KeeperLine) -> None:
+        stopped = spare(line)
+        os.kill(stopped, signal.SIGSTOP)
+        wait_for(lambda: state_of(stopped) == "T")
+        kept.report(stopped)
+
+    kept.start(takes_over(kept, stop_spare))
     assert kept.line() == "first ready"
     assert kept.line() != kept.line()
     assert kept.status() == 0

@@ -10,6 +10,7 @@ import re
 import resource
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -35,6 +36,7 @@ from handfast_tunnel.continuity.state_file import (
     StateFile,
     StateRefusedError,
     prepare_directory,
+    wait_until_free,
 )
 from handfast_tunnel.continuity.storage import KeypairFacts, Position
 from handfast_tunnel.errors import StartError
@@ -249,6 +251,25 @@ def test_a_file_that_another_process_holds_is_refused(written: Path, monkeypatch
     assert refused(written) is None
 
 
+def test_the_end_of_an_owner_is_waited_for(written: Path) -> None:
+    """And nothing of the file is kept."""
+    holder = os.open(written, os.O_RDWR)
+    fcntl.flock(holder, fcntl.LOCK_EX)
+    let_go = threading.Timer(0.2, os.close, [holder])
+    let_go.start()
+    began = time.monotonic()
+    assert wait_until_free(written)
+    assert time.monotonic() - began > 0.1
+    let_go.join()
+    assert wait_until_free(written)
+    assert refused(written) is None
+
+
+def test_where_no_file_is_nobody_waits(path: Path) -> None:
+    assert not wait_until_free(path)
+    assert not path.exists()
+
+
 def test_a_file_is_waited_for(written: Path) -> None:
     """The former owner may take a moment to die."""
     hold = (
@@ -314,6 +335,8 @@ def test_keys_are_neither_swapped_nor_dumped(path: Path) -> None:
     with opened(path) as state:
         for number in range(PEERS_PER_EXTENT + 1):
             state.memory.peer_marks(number.to_bytes(32, "big")).last_sent = 1.0
+            if not number:
+                list(state.lock_into_memory())
         found = mappings(path)
         assert sum(size for size, _ in found) == path.stat().st_size, "header, first extent, second"
         assert all({"lo", "dd"} <= flags for _, flags in found)
@@ -325,7 +348,8 @@ def _without_a_right_to_lock() -> None:
 
 
 def _is_told_that_keys_may_be_swapped(path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    with opened(path):
+    with opened(path) as state:
+        list(state.lock_into_memory())
         assert all("lo" not in flags for _, flags in mappings(path))
     assert caplog.text.count("session keys may be swapped to a disk") == 1
 

@@ -161,7 +161,7 @@ def systemd_analyze(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 def test_the_unit_in_the_docs_is_one(tmp_path: Path) -> None:
     unit = tmp_path / "handfast-tunnel@wg0.service"
-    unit.write_text(UNIT.read_text().replace("/usr/bin/handfast-tunnel", HANDFAST))
+    unit.write_text(UNIT.read_text().replace("=handfast-tunnel", f"={HANDFAST}"))
     done = systemd_analyze("verify", "--man=no", str(unit))
     about_it = [line for line in done.stderr.splitlines() if "handfast" in line]
     assert (done.returncode, about_it) == (0, [])

@@ -24,7 +24,7 @@ from typing import Final, NamedTuple
 from ..core.noise import static_key
 from ..errors import HandfastError
 from ..libc import die_with_parent
-from .spare import Spare, wait_for_the_word
+from .spare import Spare, get_ready, wait_for_the_word
 from .systemd import Notifier
 
 log = logging.getLogger(__name__)
@@ -60,12 +60,20 @@ class RestartLimit(NamedTuple):
 class KeeperLine:
     """A worker's line to its keeper. What it holds it holds for certain: such requests are answered."""
 
-    def __init__(self, line: socket.socket, held: dict[str, int]) -> None:
+    def __init__(self, line: socket.socket, held: dict[str, int], *, is_spare: bool = False) -> None:
         self._line = line
+        self.is_spare = is_spare
+        """Whether another worker still serves, or is about to end; see `wait_for_the_word`."""
         self.inherited = held
         """Descriptors by name that a former worker left; this one's own from here on."""
         self.can_be_replaced = False
         """Whether a next worker could go on from what this one leaves."""
+
+    def wait_for_the_word(self) -> None:
+        """Before it does anything that others notice, a spare waits until it is the worker."""
+        if self.is_spare:
+            wait_for_the_word(self._line)
+            self.is_spare = False
 
     def hold(self, name: str, fd: int) -> None:
         """From here on `fd` outlives this process under `name`; an older one of that name is let go.
@@ -123,8 +131,7 @@ class Keeper:
         try:
             return self._keep()
         finally:
-            if self._spare is not None:
-                self._spare.dismiss()
+            self._dismiss_spare()
 
     def _keep(self) -> int:
         ever_ready = False
@@ -150,6 +157,8 @@ class Keeper:
     def _forward(self, number: int, _frame: object) -> None:
         self._ending = True
         self._notifier.stopping()
+        if self._spare is not None:
+            self._spare.kill()  # first: it must not take the end for a death
         if self._worker:
             with suppress(ProcessLookupError):
                 os.kill(self._worker, number)
@@ -170,7 +179,7 @@ class Keeper:
             if self._ending:
                 return False
             spare, self._spare = self._spare, None
-            if spare is not None and spare.wake(self._held):
+            if spare is not None and spare.wake():
                 self._worker, self._line = spare.pid, spare.line
             else:
                 self._worker, self._line = self._fork(self._work_at_once)
@@ -216,22 +225,27 @@ class Keeper:
         """Where that fails, the next worker is forked when it is needed."""
         signal.pthread_sigmask(signal.SIG_BLOCK, FORWARDED_SIGNALS)
         try:
-            spare = Spare(*self._fork(self._work_when_told))
+            self._spare = Spare(*self._fork(self._work_when_told))
         except OSError as error:
             log.debug("no spare worker: %s", error.strerror)
-            return
         finally:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, FORWARDED_SIGNALS)
-        spare.wait_until_it_has_let_go()
-        self._spare = spare
 
     def _work_when_told(self, line: socket.socket) -> int:
         self._line.close()
-        for fd in self._held.values():
-            os.close(fd)
-        self._held = {}
-        held = wait_for_the_word(line, self._rehearse)
-        return 0 if held is None else self._work(KeeperLine(line, held))
+        held, self._held = self._held, {}
+        get_ready(self._rehearse)
+        ours = KeeperLine(line, held, is_spare=True)
+        try:
+            return self._work(ours)
+        except BaseException:
+            ours.wait_for_the_word()  # nobody wants to hear it of one that was not needed
+            raise
+
+    def _dismiss_spare(self) -> None:
+        spare, self._spare = self._spare, None
+        if spare is not None:
+            spare.dismiss()
 
     # --- a worker's life --------------------------------------------------------------------------
 
@@ -283,6 +297,7 @@ class Keeper:
         """The answer. A descriptor that found no room here did not come (unix(7), SCM_RIGHTS)."""
         if request == HOLD and not fds:
             return REFUSED
+        self._dismiss_spare()  # it has what was held; the next one will have what is
         if name in self._held:
             os.close(self._held.pop(name))
         if request == HOLD:

@@ -71,6 +71,10 @@ class Outliving:
     def note_listen_port(self, port: int) -> None:
         self.state.memory.listen_port = port
 
+    def lock_into_memory(self) -> Iterator[None]:
+        """A job: from its end on no key of a session can be swapped to a disk."""
+        return self.state.lock_into_memory()
+
     def read_ahead(self) -> Iterator[None]:
         """A job: what would take long when it is first needed."""
         return self.state.memory.read_ahead()

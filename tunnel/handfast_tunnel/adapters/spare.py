@@ -1,8 +1,8 @@
-"""A spare worker: forked before it is needed, it rehearses, and waits for descriptors and the word.
+"""A spare worker: forked before it is needed, it rehearses, and waits for the end of the one that serves.
 
 A fresh fork is slow: each page that it writes to is copied first, and Python writes wherever it reads. A
-spare has that behind it. It holds no descriptor but its line, no key and no state. It is a worker from the
-word on, and dies with the keeper.
+spare has that behind it. It has what the keeper held when it was forked, and no key and no state. It is a
+worker from the word on, and dies with the keeper.
 """
 
 from __future__ import annotations
@@ -10,20 +10,20 @@ from __future__ import annotations
 import gc
 import logging
 import os
+import select
 import signal
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Final
 
 log = logging.getLogger(__name__)
 
-HAS_LET_GO: Final = b"."
+PATIENCE: Final = 1.0
+"""Seconds that a spare may take to answer: one that was stopped (SIGSTOP) holds nobody up for longer."""
+
 GO: Final = b"!"
-SEPARATOR: Final = b"\0"
-MESSAGE_BYTES: Final = 4096
-MAX_DESCRIPTORS: Final = 253
-"""SCM_MAX_FD: so many fit into one message."""
+IS_AWAKE: Final = b"*"
 
 
 class Spare:
@@ -33,38 +33,39 @@ class Spare:
         self.pid = pid
         self.line = line
 
-    def wait_until_it_has_let_go(self) -> None:
-        """Of the keeper's descriptors: what a worker closes must not live on in a spare."""
-        self.line.recv(len(HAS_LET_GO))
+    def wake(self) -> bool:
+        """It is a worker now. False where it does not answer; then it is gone."""
+        poll = select.poll()
+        poll.register(self.line, select.POLLIN)
+        with suppress(OSError):
+            self.line.send(GO)
+            if poll.poll(PATIENCE * 1000) and self.line.recv(len(IS_AWAKE)) == IS_AWAKE:
+                return True
+        self.dismiss()
+        return False
 
-    def wake(self, held: Mapping[str, int]) -> bool:
-        """Gives it the descriptors: it is a worker now. False where it is not there any more."""
-        message = SEPARATOR.join([GO, *map(str.encode, held)])
-        try:
-            socket.send_fds(self.line, [message], list(held.values()))
-        except OSError:
-            self.dismiss()
-            return False
-        return True
-
-    def dismiss(self) -> None:
+    def kill(self) -> None:
         with suppress(ProcessLookupError):
             os.kill(self.pid, signal.SIGKILL)
+
+    def dismiss(self) -> None:
+        self.kill()
         with suppress(ChildProcessError):
             os.waitpid(self.pid, 0)
         self.line.close()
 
 
-def wait_for_the_word(line: socket.socket, rehearse: Callable[[], None]) -> dict[str, int] | None:
-    """A spare's life until it is a worker: descriptors by name; None if it is not needed."""
-    line.send(HAS_LET_GO)
+def get_ready(rehearse: Callable[[], None]) -> None:
+    """The first part of a spare's life."""
     try:
         rehearse()
-    except Exception:  # whoever wakes it needs it all the same
-        log.exception("the spare worker could not rehearse")
+    except Exception as error:  # noqa: BLE001 - whoever wakes it needs it all the same
+        log.warning("the spare worker could not rehearse: %r", error)
     gc.freeze()
-    message, fds, _, _ = socket.recv_fds(line, MESSAGE_BYTES, MAX_DESCRIPTORS, socket.MSG_CMSG_CLOEXEC)
-    if not message:
-        return None
-    _, *names = message.split(SEPARATOR)
-    return dict(zip(map(bytes.decode, names), fds, strict=True))
+
+
+def wait_for_the_word(line: socket.socket) -> None:
+    """The last part: where the keeper has no use for it, it ends here."""
+    if line.recv(len(GO)) != GO:
+        os._exit(0)
+    line.send(IS_AWAKE)

@@ -109,9 +109,8 @@ class Tunnel:
         self._read_wall_clock(self.loop.now)
         self._take_over()
         self._link_changed(self._link.current())
-        if self._outliving is not None and self._outliving.is_successor:
-            self.loop.call_at(self.loop.now + _FIRST_PACKETS, lambda: self.drops.take_over(self._udp))
-        gc.freeze()
+        self.loop.call_at(self.loop.now + _FIRST_PACKETS, self._look_around)
+        self._settle()
         self._life.ready()
         self._next_housekeeping = self.loop.now + _HOUSEKEEPING
         status = self.loop.run(self._end_turn, self._go_long)
@@ -141,6 +140,17 @@ class Tunnel:
         if left is not None:
             self._succeed(left)
 
+    def _settle(self) -> None:
+        """What is there by now will stay: no collection need look at it."""
+        gc.freeze()
+
+    def _look_around(self) -> None:
+        """What packets that waited need not wait for, too."""
+        if self._outliving is not None:
+            self.loop.spawn(self._outliving.lock_into_memory())
+            if self._outliving.is_successor:
+                self.drops.take_over(self._udp)
+
     def _succeed(self, left: PackedConfiguration) -> None:
         self.device.succeed(left, self.loop.now)
         self.loop.call_at(self.loop.now + _FIRST_PACKETS, lambda: self.loop.spawn(self._build_up()))
@@ -151,7 +161,7 @@ class Tunnel:
             yield from self._outliving.read_ahead()
         while self.device.building_up:
             self.device.build_up(self.loop.now)
-            gc.freeze()  # what is new will stay: no collection need look at it
+            self._settle()
             yield
 
     def _keep_house(self, now: float) -> None:
@@ -416,7 +426,7 @@ class Tunnel:
             yield from self._outliving.save_configuration(self.device)
         if change.drain is not None:
             self.drain(change.drain)
-        gc.freeze()
+        self._settle()
         self._transmit()
 
     def _reserve(self, change: InterfaceChange) -> None:

@@ -12,6 +12,7 @@ import mmap
 import os
 import stat
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
@@ -118,10 +119,11 @@ def refused_for_access(status: os.stat_result) -> str | None:
 class StateFile:
     """An open, locked and mapped state memory; `memory` is what the core stores into."""
 
-    def __init__(self, path: Path, interface: str) -> None:
-        """Opens or begins the file at `path`. Raises StateRefusedError; OSError where there is no room."""
+    def __init__(self, path: Path, interface: str, fd: int | None = None) -> None:
+        """Opens or begins the file at `path`, or what `fd` is of. Raises StateRefusedError; OSError where
+        there is no room."""
         self._path = path
-        self._fd = _open_locked(path)
+        self._fd = _open_locked(path) if fd is None else fd
         try:
             self._mappings: list[mmap.mmap] = []
             self._told_of_swap = False
@@ -158,11 +160,17 @@ class StateFile:
     def _map(self, start: int, size: int) -> memoryview:
         mapping = mmap.mmap(self._fd, size, offset=start)
         mapping.madvise(mmap.MADV_DONTDUMP)
-        self._lock_into_memory(mapping)
         self._mappings.append(mapping)
         return memoryview(mapping).cast("Q")
 
-    def _lock_into_memory(self, mapping: mmap.mmap) -> None:
+    def lock_into_memory(self) -> Iterator[None]:
+        """A job: keeps out of swap what was mapped at the start. It brings in every page, which packets that
+        wait for a successor need not wait for."""
+        for mapping in self._mappings[:]:
+            self._lock(mapping)
+            yield
+
+    def _lock(self, mapping: mmap.mmap) -> None:
         try:
             lock_memory(mapping)
         except OSError as error:
@@ -177,7 +185,9 @@ class StateFile:
     def _grow(self) -> memoryview:
         size = os.fstat(self._fd).st_size
         os.posix_fallocate(self._fd, size, self._extent_bytes)
-        return self._map_extent((size - _HEADER_BYTES) // self._extent_bytes)
+        extent = self._map_extent((size - _HEADER_BYTES) // self._extent_bytes)
+        self._lock(self._mappings[-1])
+        return extent
 
     @property
     def queue_drops(self) -> memoryview:
@@ -204,6 +214,18 @@ def _open_locked(path: Path) -> int:
         os.close(fd)
         raise
     return fd
+
+
+def wait_until_free(path: Path) -> bool:
+    """Until nobody owns the file at `path` any more; False where there is none. The kernel tells sooner that
+    way of an owner's death than by any other."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    except OSError:
+        return False
+    fcntl.flock(fd, fcntl.LOCK_EX)
+    os.close(fd)
+    return True
 
 
 def _lock(fd: int, path: Path) -> None:

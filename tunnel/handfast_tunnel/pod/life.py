@@ -64,6 +64,7 @@ def run(options: PodOptions) -> int:
 
 def _serve(options: PodOptions, line: KeeperLine) -> int:
     """One worker's life."""
+    line.wait_for_the_word()  # what is configured may change until then
     try:
         pod = _open(options, line)
     except HandfastError as error:
