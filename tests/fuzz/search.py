@@ -103,9 +103,10 @@ def _write(folder: Path, inputs: Sequence[bytes]) -> None:
 
 
 def _options(seconds: float, scratch: Path) -> list[str]:
-    """How long, and from what on; what breaks a target is left in `scratch`."""
-    prefix = f"-artifact_prefix={scratch}/"
-    return [f"-max_total_time={seconds:g}", f"-max_len={_LONGEST}", prefix, str(scratch / "corpus")]
+    """How long, and from what on; what breaks a target is left in `scratch`. It may be stopped for a while:
+    nothing is called slow."""
+    limits = [f"-max_total_time={seconds:g}", f"-max_len={_LONGEST}", "-report_slow_units=1000000"]
+    return [*limits, f"-artifact_prefix={scratch}/", str(scratch / "corpus")]
 
 
 def environment() -> dict[str, str]:
