@@ -227,8 +227,9 @@ _TEXT = """\
 app answers a client outside, behind NAT, that asks 20 times a second, and asks it as often, until
 {linger:.0f} s after its SIGTERM. {date}, commit {commit}, load average {load:.1f} on
 {processors} processors. *Silence* is the longest time in which the client had no answer, in seconds: where
-the pod ends, that is mostly the next one's beginning. *Lost* is what the app asked between its SIGTERM and
-its end, and was not answered.
+the pod ends, that is mostly the next one's beginning, and of a drained node all pods begin elsewhere at the
+same time, operators and injectors among them. *Lost* is what the app asked between its SIGTERM and its end,
+and was not answered.
 
 | event | rounds | silence: median | max | required | lost |
 |---|---|---|---|---|---|
