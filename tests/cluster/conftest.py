@@ -14,8 +14,12 @@ from pathlib import Path
 
 import pytest
 
+from tests.lab.probes import Probes
+
 from .api import Api
 from .cluster import Cluster
+from .gateways import install
+from .injected import Injected
 from .outside import Outside
 from .settings import Proxy, Settings
 from .shared import OWNER, foreign_kubeconfig, run_name
@@ -111,3 +115,16 @@ def outside(machines: Cluster, failed: Callable[[], bool]) -> Iterator[Outside]:
         yield outside
         if failed():
             print(outside.report())
+
+
+@pytest.fixture
+def app(api: Api, machines: Cluster) -> Injected:
+    """An app with a tunnel, still to be made, where Handfast is installed."""
+    install(machines)
+    return Injected(api)
+
+
+@pytest.fixture
+def probes() -> Iterator[Probes]:
+    with Probes() as probes:
+        yield probes

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import json
 import time
-from collections.abc import Iterator
 
 import pytest
 import yaml
@@ -16,7 +15,7 @@ from tests.lab.probes import Probes
 
 from .api import Api, Object, condition
 from .cluster import Cluster
-from .gateways import GATEWAY, SYSTEM, Gateway, install
+from .gateways import GATEWAY, SYSTEM, Gateway
 from .injected import (
     ALICE,
     SIDECAR,
@@ -44,18 +43,6 @@ _FAILED, _UPGRADING = "handfast.dev/upgrade-failed", "handfast.dev/upgrading"
 STOCK_OUTAGE = 15.0
 """Seconds that clients of any other WireGuard need at least, when they are sending."""
 _INJECTORS = f"app.kubernetes.io/name={WEBHOOK}"
-
-
-@pytest.fixture
-def app(api: Api, machines: Cluster) -> Injected:
-    install(machines)
-    return Injected(api)
-
-
-@pytest.fixture
-def probes() -> Iterator[Probes]:
-    with Probes() as probes:
-        yield probes
 
 
 def test_from_a_label_to_the_first_byte(app: Injected, outside: Outside, probes: Probes) -> None:

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
-
-import pytest
 
 from handfast_operator.names import CONTROL_PORT
 from tests.lab.namespaces import wait_until
@@ -16,7 +13,7 @@ from tests.lab.probes import ECHO_PORT, Probes
 from .admissions import served_certificate
 from .api import Api
 from .cluster import Cluster
-from .gateways import GATEWAY, install, peer
+from .gateways import GATEWAY, peer
 from .injected import (
     ALICE,
     Injected,
@@ -39,18 +36,6 @@ EVERYWHERE = "0.0.0.0/0"
 BOUND = 10.0
 """Seconds without an answer, at most, where the next pod is there already."""
 _RESOLVE = "import socket; print(socket.gethostbyname('kubernetes.default'))"
-
-
-@pytest.fixture
-def app(api: Api, machines: Cluster) -> Injected:
-    install(machines)
-    return Injected(api)
-
-
-@pytest.fixture
-def probes() -> Iterator[Probes]:
-    with Probes() as probes:
-        yield probes
 
 
 def test_of_a_daemon_sets_pods_one_has_the_tunnel(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import pytest
@@ -14,6 +16,9 @@ from tests.lab.network import Host, Network
 from tests.lab.peer import Peer, introduce
 from tests.lab.probes import Probes
 from tests.lab.wire import Capture
+
+STRANGER = "10.88.0.77"
+"""No peer's address."""
 
 
 @pytest.fixture
@@ -120,3 +125,18 @@ def make_pair(
     introduce(client, server)
     ours, theirs = (server, client) if handfast_serves else (client, server)
     return Pair(server, client, ours, theirs, network.capture(client_host), network.capture(server_host))
+
+
+@contextmanager
+def stranger_beside(ours: Peer, theirs: Peer) -> Iterator[tuple[socket.socket, socket.socket, socket.socket]]:
+    """A socket of ours, and two of theirs that send to it: from their own address, and from another's."""
+    theirs.node.run("ip", "address", "add", f"{STRANGER}/32", "dev", "wg0")
+    with (
+        ours.node.socket(socket.AF_INET, socket.SOCK_DGRAM) as sink,
+        theirs.node.socket(socket.AF_INET, socket.SOCK_DGRAM) as friend,
+        theirs.node.socket(socket.AF_INET, socket.SOCK_DGRAM) as stranger,
+    ):
+        sink.bind((ours.ipv4, 9999))
+        sink.settimeout(5)
+        stranger.bind((STRANGER, 0))
+        yield sink, friend, stranger

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import socket
-
-from tests.interop.conftest import Pair
+from tests.interop.conftest import STRANGER, Pair, stranger_beside
 from tests.lab.implementations import Implementation
 from tests.lab.network import Network
 from tests.lab.peer import Peer
@@ -14,19 +12,11 @@ def test_a_source_that_is_not_allowed_is_dropped(pair: Pair) -> None:
     ours, theirs = pair.ours, pair.theirs
     pair.start()
     pair.client.reaches(pair.server)
-    theirs.node.run("ip", "address", "add", "10.88.0.77/32", "dev", "wg0")
-    with (
-        ours.node.socket(socket.AF_INET, socket.SOCK_DGRAM) as sink,
-        theirs.node.socket(socket.AF_INET, socket.SOCK_DGRAM) as stranger,
-        theirs.node.socket(socket.AF_INET, socket.SOCK_DGRAM) as friend,
-    ):
-        sink.bind((ours.ipv4, 9999))
-        sink.settimeout(5)
-        stranger.bind(("10.88.0.77", 0))
+    with stranger_beside(ours, theirs) as (sink, friend, stranger):
         stranger.sendto(b"stranger", sink.getsockname())
         friend.sendto(b"friend", sink.getsockname())
         assert sink.recv(100) == b"friend", "the one before it was dropped"
-        ours.set("peer", theirs.keys.public, "allowed-ips", f"{theirs.ipv4}/32,10.88.0.77/32")
+        ours.set("peer", theirs.keys.public, "allowed-ips", f"{theirs.ipv4}/32,{STRANGER}/32")
         stranger.sendto(b"stranger", sink.getsockname())
         assert sink.recv(100) == b"stranger"
 

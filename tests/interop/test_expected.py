@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import socket
 import time
 
 import pytest
 
-from tests.interop.conftest import Pair
+from tests.interop.conftest import Pair, stranger_beside
 from tests.lab.adversary import Injector
 from tests.lab.filters import Filters, Message
 from tests.lab.namespaces import wait_until
@@ -63,15 +62,7 @@ def test_a_client_that_moves_between_two_pings_is_followed(talking: Pair, filter
 
 def test_a_source_that_is_not_allowed_between_two_others_is_dropped(talking: Pair) -> None:
     ours, theirs = talking.server, talking.client
-    theirs.node.run("ip", "address", "add", "10.88.0.77/32", "dev", "wg0")
-    with (
-        ours.node.socket(socket.AF_INET, socket.SOCK_DGRAM) as sink,
-        theirs.node.socket(socket.AF_INET, socket.SOCK_DGRAM) as stranger,
-        theirs.node.socket(socket.AF_INET, socket.SOCK_DGRAM) as friend,
-    ):
-        sink.bind((ours.ipv4, 9999))
-        sink.settimeout(5)
-        stranger.bind(("10.88.0.77", 0))
+    with stranger_beside(ours, theirs) as (sink, friend, stranger):
         for sender, said in ((friend, b"1"), (friend, b"2"), (stranger, b"stranger"), (friend, b"3")):
             sender.sendto(said, sink.getsockname())
             time.sleep(0.1)

@@ -97,7 +97,7 @@ class _Quiet(Tunnel):
     def _transmit(self) -> None:
         pass
 
-    def _settle(self) -> None:
+    def _keep_for_good(self) -> None:
         """None of it stays."""
 
 

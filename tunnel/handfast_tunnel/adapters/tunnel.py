@@ -110,7 +110,7 @@ class Tunnel:
         self._take_over()
         self._link_changed(self._link.current())
         self.loop.call_at(self.loop.now + _FIRST_PACKETS, self._look_around)
-        self._settle()
+        self._keep_for_good()
         self._life.ready()
         self._next_housekeeping = self.loop.now + _HOUSEKEEPING
         status = self.loop.run(self._end_turn, self._go_long)
@@ -140,7 +140,7 @@ class Tunnel:
         if left is not None:
             self._succeed(left)
 
-    def _settle(self) -> None:
+    def _keep_for_good(self) -> None:
         """What is there by now will stay: no collection need look at it."""
         gc.freeze()
 
@@ -161,7 +161,7 @@ class Tunnel:
             yield from self._outliving.read_ahead()
         while self.device.building_up:
             self.device.build_up(self.loop.now)
-            self._settle()
+            self._keep_for_good()
             yield
 
     def _keep_house(self, now: float) -> None:
@@ -426,7 +426,7 @@ class Tunnel:
             yield from self._outliving.save_configuration(self.device)
         if change.drain is not None:
             self.drain(change.drain)
-        self._settle()
+        self._keep_for_good()
         self._transmit()
 
     def _reserve(self, change: InterfaceChange) -> None:
